@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import operator
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar, get_type_hints
 
@@ -23,6 +23,7 @@ __all__ = [
     "Codec",
     "Message",
     "Struct",
+    "constant",
     "extension_block",
     "fixed",
     "opaque",
@@ -85,6 +86,23 @@ def _read_uint16(data: bytes, at: int, end: int) -> tuple[int, int]:
 uint8 = _uint(1)
 uint16 = Codec(_read_uint16, _uint(2).write)
 uint32 = _uint(4)
+
+
+def constant(item: Codec[T], expected: T) -> Codec[T]:
+    """A field that has one value only, because what follows is defined for no other."""
+
+    def read(data: bytes, at: int, end: int) -> tuple[T, int]:
+        value, at = item.read(data, at, end)
+        if value != expected:
+            raise DecodeError(f"{value!r} where only {expected!r} is defined")
+        return value, at
+
+    def write(value: T) -> bytes:
+        if value != expected:
+            raise UsageError(f"{value!r} where only {expected!r} is defined")
+        return item.write(value)
+
+    return Codec(read, write)
 
 
 # --- byte strings --------------------------------------------------------------------------------------------------
@@ -229,20 +247,20 @@ def _read_extensions(data: bytes, at: int, end: int) -> tuple[dict[int, bytes], 
     return extensions, stop
 
 
-def _write_extensions(extensions: Mapping[int, bytes] | Iterable[tuple[int, bytes]]) -> bytes:
-    items = extensions.items() if isinstance(extensions, Mapping) else extensions
+def _write_extensions(extensions: dict[int, bytes]) -> bytes:
     header = _EXTENSION_HEADER.pack
-    packed = b"".join([header(extension_type, len(body)) + body for extension_type, body in items])
-    if len(packed) >> 16:
-        raise UsageError(f"extensions of {len(packed)} bytes do not fit one block of 65535")
-    return len(packed).to_bytes(2, "big") + packed
+    packed = b"".join([header(extension_type, len(body)) + body for extension_type, body in extensions.items()])
+    length = len(packed)
+    if length >> 16:
+        raise UsageError(f"extensions of {length} bytes do not fit one block of 65535")
+    return length.to_bytes(2, "big") + packed
 
 
 def _read_optional_extensions(data: bytes, at: int, end: int) -> tuple[dict[int, bytes], int]:
     return ({}, at) if at == end else _read_extensions(data, at, end)
 
 
-def _write_optional_extensions(extensions: Mapping[int, bytes]) -> bytes:
+def _write_optional_extensions(extensions: dict[int, bytes]) -> bytes:
     return _write_extensions(extensions) if extensions else b""
 
 
