@@ -211,7 +211,7 @@ parse_pre_shared_key_client, pack_pre_shared_key_client = _body(
 # uint16 selected_identity;
 parse_pre_shared_key_server, pack_pre_shared_key_server = _body("pre_shared_key", uint16)
 
-# Empty in a hello and in EncryptedExtensions; in a ticket uint32 max_early_data_size.  RFC 9846, section 4.3.10 (4.2.10)
+# Empty in a hello and in EncryptedExtensions; uint32 max_early_data_size in a ticket. RFC 9846, 4.3.10 (4.2.10)
 parse_early_data, pack_early_data = _empty("early_data")
 parse_early_data_ticket, pack_early_data_ticket = _body("early_data", uint32)
 

@@ -1,0 +1,209 @@
+"""Framing: a byte stream cut into records, and handshake fragments put together to messages.
+
+Both classes take bytes in whatever pieces they come and give back whole units; neither reads a socket, opens a record
+or knows a state. `RecordReader` checks what the five header bytes can tell: a known content type, a TLS version, a length
+within the limit in force. Which type may come now, and whether an empty one is welcome, is for the connection to say.
+
+Bytes are touched as little as possible. With nothing left over, the caller's own object is walked by offset and no
+buffer exists at all; a unit that is cut short waits in a bytearray, which grows in place. So any number of records in
+any number of pieces costs time in proportion to their bytes, and memory for what was fed plus at most one unit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from resumption.constants import MAX_PLAINTEXT_LENGTH, ContentType
+from resumption.errors import (
+    IllegalParameter,
+    PeerError,
+    ProtocolVersionUnsupported,
+    RecordOverflow,
+    UnexpectedMessage,
+)
+
+__all__ = ["DEFAULT_MESSAGE_LIMIT", "RECORD_HEADER_LENGTH", "HandshakeBuffer", "RecordReader"]
+
+RECORD_HEADER_LENGTH: Final = 5
+_MESSAGE_HEADER_LENGTH: Final = 4
+
+#: Bytes in the longest handshake message body that is put together: room for any certificate chain in use.
+DEFAULT_MESSAGE_LIMIT: Final = 128 * 1024
+
+_FIRST_TYPE: Final = ContentType.change_cipher_spec.value  # the four types are consecutive
+_LAST_TYPE: Final = ContentType.application_data.value
+_MAJOR_VERSION: Final = 3  # every version since SSL 3.0
+
+# How other protocols open a conversation, by their first bytes.
+_OTHER_PROTOCOLS: Final = {
+    b"GET ": "HTTP",
+    b"HEAD ": "HTTP",
+    b"POST ": "HTTP",
+    b"PUT ": "HTTP",
+    b"PATCH": "HTTP",
+    b"DELET": "HTTP",
+    b"OPTIO": "HTTP",
+    b"TRACE": "HTTP",
+    b"PRI *": "HTTP/2",
+    b"HTTP/": "HTTP",
+    b"CONNE": "HTTP proxy requests",
+    b"PROXY": "the PROXY protocol",
+    b"\r\n\r\n\0": "the PROXY protocol",
+    b"SSH-": "SSH",
+    b"EHLO ": "SMTP",
+    b"HELO ": "SMTP",
+    b"220 ": "SMTP or FTP",
+    b"220-": "SMTP or FTP",
+    b"+OK": "POP3",
+    b"* OK": "IMAP",
+    b"<?xml": "XMPP",
+    b"<stre": "XMPP",
+}
+
+
+class _Pieces:
+    """Bytes fed in pieces and walked by offset. What lies before ``_at`` is consumed."""
+
+    __slots__ = ("_at", "_buffer")
+
+    def __init__(self) -> None:
+        self._buffer: bytes | bytearray = b""
+        self._at = 0
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Add what came. The caller may reuse its buffer afterwards."""
+        buffer, at = self._buffer, self._at
+        if at == len(buffer):
+            self._buffer = data if type(data) is bytes else bytes(data)
+            self._at = 0
+            return
+        if isinstance(buffer, bytes):
+            self._buffer = bytearray(buffer[at:])
+            self._at = 0
+        elif (
+            at > len(buffer) >> 1
+        ):  # not before most of it is consumed: so a byte moves once or twice, not at each feed
+            del buffer[:at]
+            self._at = 0
+        self._buffer += data
+
+    def _wait(self) -> None:
+        """Keep only the unit that is cut short, so that a big piece does not stay alive for its last few bytes."""
+        if self._at:
+            self._buffer = self._buffer[self._at :]
+            self._at = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """True if every byte that was fed has been given back in a whole unit."""
+        return self._at == len(self._buffer)
+
+
+class RecordReader(_Pieces):
+    """Cuts a byte stream into records. RFC 9846, section 5.1; RFC 5246, section 6.2.1.
+
+    ``limit`` is the most bytes that a record's body may have. It starts at 2**14 and is set by whoever changes keys or
+    agrees on other sizes: MAX_CIPHERTEXT_LENGTH_13, MAX_CIPHERTEXT_LENGTH_12, or what record_size_limit allows.
+    """
+
+    __slots__ = ("_started", "limit")
+
+    def __init__(self, limit: int = MAX_PLAINTEXT_LENGTH) -> None:
+        super().__init__()
+        self.limit = limit
+        self._started = False
+
+    @property
+    def bytes_needed(self) -> int:
+        """How many bytes complete the next header, or the record behind it: at least 1, or 0 if a record is ready.
+
+        A driver that never reads more than this never reads past the end of a record.
+        """
+        buffer, at = self._buffer, self._at
+        have = len(buffer) - at
+        if have < RECORD_HEADER_LENGTH:
+            return RECORD_HEADER_LENGTH - have
+        return max(0, RECORD_HEADER_LENGTH + (buffer[at + 3] << 8 | buffer[at + 4]) - have)
+
+    def next_record(self) -> tuple[int, bytes, bytes] | None:
+        """The next whole record as content type, header (5 bytes) and body; None until more is fed.
+
+        A header is judged as soon as it is there. Raises `RecordOverflow` for a length above ``limit``,
+        `UnexpectedMessage` for an unknown content type, `ProtocolVersionUnsupported` for a version that is not SSL 3.0
+        or later and for a peer that speaks another protocol altogether. An error is final: asking again repeats it.
+        """
+        buffer, at = self._buffer, self._at
+        start = at + RECORD_HEADER_LENGTH
+        end = len(buffer)
+        if start > end:
+            self._wait()
+            return None
+        content_type = buffer[at]
+        if not _FIRST_TYPE <= content_type <= _LAST_TYPE or buffer[at + 1] != _MAJOR_VERSION:
+            raise self._not_a_record(bytes(buffer[at:start]))
+        stop = start + (buffer[at + 3] << 8 | buffer[at + 4])
+        if stop - start > self.limit:
+            raise RecordOverflow(f"a record of {stop - start} bytes, at most {self.limit} are allowed")
+        if stop > end:
+            self._wait()
+            return None
+        self._started = True
+        self._at = stop
+        if type(buffer) is bytes:
+            return content_type, buffer[at:start], buffer[start:stop]
+        return content_type, bytes(buffer[at:start]), bytes(memoryview(buffer)[start:stop])
+
+    def _not_a_record(self, header: bytes) -> PeerError:
+        """What to say of bytes that cannot be a record header; of the peer's first ones, what they look like."""
+        if not self._started:
+            for opening, protocol in _OTHER_PROTOCOLS.items():
+                if header.startswith(opening):
+                    return ProtocolVersionUnsupported(f"the peer speaks {protocol}, not TLS")
+            if header[0] & 0x80 and header[2] == 1 and header[3] in (0, 2, 3):
+                return ProtocolVersionUnsupported("the peer speaks SSL 2.0, which is broken, or opens in its format")
+        if not _FIRST_TYPE <= header[0] <= _LAST_TYPE:
+            known = f"{_FIRST_TYPE}..{_LAST_TYPE}"
+            hint = "" if self._started else "; the peer does not seem to speak TLS"
+            return UnexpectedMessage(f"a record of type {header[0]}, expected {known}{hint}")
+        return ProtocolVersionUnsupported(f"a record of version {header[1]}.{header[2]}, expected 3.x")
+
+
+class HandshakeBuffer(_Pieces):
+    """Puts handshake fragments together to whole messages. RFC 9846, sections 4 and 5.1.
+
+    ``limit`` is the most bytes that a message body may have; a longer one is refused by its header, before any of it is
+    kept. Keys must not change, and no other record may come, while this is not `is_empty`: the connection checks that.
+    """
+
+    __slots__ = ("limit",)
+
+    def __init__(self, limit: int = DEFAULT_MESSAGE_LIMIT) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Add the content of one handshake record. Raises `UnexpectedMessage` if it is empty."""
+        if not data:
+            raise UnexpectedMessage("a handshake record without content")
+        super().feed(data)
+
+    def next_message(self) -> bytes | None:
+        """The next whole message with its 4-byte header; None until more is fed.
+
+        Raises `IllegalParameter` as soon as a header announces more than ``limit`` bytes.
+        """
+        buffer, at = self._buffer, self._at
+        start = at + _MESSAGE_HEADER_LENGTH
+        end = len(buffer)
+        if start > end:
+            self._wait()
+            return None
+        length = buffer[at + 1] << 16 | buffer[at + 2] << 8 | buffer[at + 3]
+        if length > self.limit:
+            raise IllegalParameter(f"a handshake message of {length} bytes, at most {self.limit} are allowed")
+        stop = start + length
+        if stop > end:
+            self._wait()
+            return None
+        self._at = stop
+        return buffer[at:stop] if type(buffer) is bytes else bytes(memoryview(buffer)[at:stop])
