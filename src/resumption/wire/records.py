@@ -1,8 +1,8 @@
 """Framing: a byte stream cut into records, and handshake fragments put together to messages.
 
 Both classes take bytes in whatever pieces they come and give back whole units; neither reads a socket, opens a record
-or knows a state. `RecordReader` checks what the five header bytes can tell: a known content type, a TLS version, a length
-within the limit in force. Which type may come now, and whether an empty one is welcome, is for the connection to say.
+or knows a state. `RecordReader` checks what the five header bytes can tell: a known content type, a TLS version, a
+length within the limit in force. Which type may come now, and whether an empty one is welcome, the connection says.
 
 Bytes are touched as little as possible. With nothing left over, the caller's own object is walked by offset and no
 buffer exists at all; a unit that is cut short waits in a bytearray, which grows in place. So any number of records in
@@ -73,25 +73,27 @@ class _Pieces:
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Add what came. The caller may reuse its buffer afterwards."""
         buffer, at = self._buffer, self._at
-        if at == len(buffer):
+        left = len(buffer) - at
+        if not left:
             self._buffer = data if type(data) is bytes else bytes(data)
             self._at = 0
-            return
-        if isinstance(buffer, bytes):
+        elif left <= len(data):  # joining at least doubles what is kept, so the copies add up to twice the bytes
+            self._buffer = b"".join((memoryview(buffer)[at:], data))
+            self._at = 0
+        elif isinstance(buffer, bytes):
             self._buffer = bytearray(buffer[at:])
+            self._buffer += data
             self._at = 0
-        elif (
-            at > len(buffer) >> 1
-        ):  # not before most of it is consumed: so a byte moves once or twice, not at each feed
-            del buffer[:at]
-            self._at = 0
-        self._buffer += data
+        else:
+            if at > left:  # not before most of it is consumed, so that a byte moves once and not at each feed
+                del buffer[:at]
+                self._at = 0
+            buffer += data
 
     def _wait(self) -> None:
         """Keep only the unit that is cut short, so that a big piece does not stay alive for its last few bytes."""
-        if self._at:
-            self._buffer = self._buffer[self._at :]
-            self._at = 0
+        self._buffer = self._buffer[self._at :]
+        self._at = 0
 
     @property
     def is_empty(self) -> bool:
@@ -136,7 +138,8 @@ class RecordReader(_Pieces):
         start = at + RECORD_HEADER_LENGTH
         end = len(buffer)
         if start > end:
-            self._wait()
+            if at:
+                self._wait()
             return None
         content_type = buffer[at]
         if not _FIRST_TYPE <= content_type <= _LAST_TYPE or buffer[at + 1] != _MAJOR_VERSION:
@@ -145,7 +148,8 @@ class RecordReader(_Pieces):
         if stop - start > self.limit:
             raise RecordOverflow(f"a record of {stop - start} bytes, at most {self.limit} are allowed")
         if stop > end:
-            self._wait()
+            if at:
+                self._wait()
             return None
         self._started = True
         self._at = stop
@@ -196,14 +200,16 @@ class HandshakeBuffer(_Pieces):
         start = at + _MESSAGE_HEADER_LENGTH
         end = len(buffer)
         if start > end:
-            self._wait()
+            if at:
+                self._wait()
             return None
         length = buffer[at + 1] << 16 | buffer[at + 2] << 8 | buffer[at + 3]
         if length > self.limit:
             raise IllegalParameter(f"a handshake message of {length} bytes, at most {self.limit} are allowed")
         stop = start + length
         if stop > end:
-            self._wait()
+            if at:
+                self._wait()
             return None
         self._at = stop
         return buffer[at:stop] if type(buffer) is bytes else bytes(memoryview(buffer)[at:stop])
