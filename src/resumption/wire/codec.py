@@ -41,7 +41,8 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 _UINT16S = tuple(struct.Struct(f">{count}H").unpack_from for count in range(65))  # a list of n numbers in one call
-_EXTENSION_HEADER = struct.Struct(">HH")
+_pack_extension_header = struct.Struct(">HH").pack
+_unpack_extension_header = struct.Struct(">HH").unpack_from
 _MAX_MESSAGE_BODY = 2**24 - 1
 
 
@@ -68,12 +69,18 @@ def _uint(width: int) -> Codec[int]:
         stop = at + width
         if stop > end:
             raise _truncated(width, end - at)
-        return int.from_bytes(data[at:stop], "big"), stop
+        return int.from_bytes(data[at:stop]), stop
 
     def write(value: int) -> bytes:
-        return value.to_bytes(width, "big")
+        return value.to_bytes(width)
 
     return Codec(read, write)
+
+
+def _read_uint8(data: bytes, at: int, end: int) -> tuple[int, int]:
+    if at >= end:
+        raise _truncated(1, 0)
+    return data[at], at + 1
 
 
 def _read_uint16(data: bytes, at: int, end: int) -> tuple[int, int]:
@@ -83,7 +90,7 @@ def _read_uint16(data: bytes, at: int, end: int) -> tuple[int, int]:
     return data[at] << 8 | data[at + 1], stop
 
 
-uint8 = _uint(1)
+uint8 = Codec(_read_uint8, _uint(1).write)
 uint16 = Codec(_read_uint16, _uint(2).write)
 uint32 = _uint(4)
 
@@ -131,8 +138,10 @@ def opaque(floor: int, ceiling: int) -> Codec[bytes]:
 
     def read(data: bytes, at: int, end: int) -> tuple[bytes, int]:
         start = at + width
-        stop = start + int.from_bytes(data[at:start], "big")
-        if stop > end or not floor <= stop - start <= ceiling:  # a cut prefix leaves start, hence stop, behind the end
+        if start > end:
+            raise _truncated(width, end - at)
+        stop = start + (data[at] if width == 1 else int.from_bytes(data[at:start]))
+        if stop > end or not floor <= stop - start <= ceiling:
             raise _bad_vector(floor, ceiling, start, stop, end)
         return data[start:stop], stop
 
@@ -140,7 +149,7 @@ def opaque(floor: int, ceiling: int) -> Codec[bytes]:
         length = len(value)
         if not floor <= length <= ceiling:
             raise UsageError(f"a vector of {length} bytes does not fit <{floor}..{ceiling}>")
-        return length.to_bytes(width, "big") + value
+        return length.to_bytes(width) + value
 
     return Codec(read, write)
 
@@ -162,7 +171,9 @@ def uint16_list(floor: int, ceiling: int) -> Codec[tuple[int, ...]]:
 
     def read(data: bytes, at: int, end: int) -> tuple[tuple[int, ...], int]:
         start = at + width
-        stop = start + int.from_bytes(data[at:start], "big")
+        if start > end:
+            raise _truncated(width, end - at)
+        stop = start + (data[at] if width == 1 else int.from_bytes(data[at:start]))
         length = stop - start
         if stop > end or length & 1 or not floor <= length <= ceiling:
             raise _bad_vector(floor, ceiling, start, stop, end, ", even")
@@ -175,7 +186,7 @@ def uint16_list(floor: int, ceiling: int) -> Codec[tuple[int, ...]]:
         length = 2 * len(values)
         if not floor <= length <= ceiling:
             raise UsageError(f"a vector of {length} bytes does not fit <{floor}..{ceiling}>")
-        return length.to_bytes(width, "big") + struct.pack(f">{len(values)}H", *values)
+        return length.to_bytes(width) + struct.pack(f">{len(values)}H", *values)
 
     return Codec(read, write)
 
@@ -187,7 +198,9 @@ def vector(item: Codec[T], floor: int, ceiling: int) -> Codec[tuple[T, ...]]:
 
     def read(data: bytes, at: int, end: int) -> tuple[tuple[T, ...], int]:
         start = at + width
-        stop = start + int.from_bytes(data[at:start], "big")
+        if start > end:
+            raise _truncated(width, end - at)
+        stop = start + (data[at] if width == 1 else int.from_bytes(data[at:start]))
         if stop > end or not floor <= stop - start <= ceiling:
             raise _bad_vector(floor, ceiling, start, stop, end)
         values = []
@@ -202,7 +215,7 @@ def vector(item: Codec[T], floor: int, ceiling: int) -> Codec[tuple[T, ...]]:
         length = len(packed)
         if not floor <= length <= ceiling:
             raise UsageError(f"a vector of {length} bytes does not fit <{floor}..{ceiling}>")
-        return length.to_bytes(width, "big") + packed
+        return length.to_bytes(width) + packed
 
     return Codec(read, write)
 
@@ -226,34 +239,38 @@ def pair(first: Codec[T], second: Codec[U]) -> Codec[tuple[T, U]]:
 
 
 def _read_extensions(data: bytes, at: int, end: int) -> tuple[dict[int, bytes], int]:
-    stop = at + 2 + int.from_bytes(data[at : at + 2], "big")
+    start = at + 2
+    if start > end:
+        raise _truncated(2, end - at)
+    stop = start + (data[at] << 8 | data[at + 1])
     if stop > end:
-        raise _bad_vector(0, 2**16 - 1, at + 2, stop, end)
+        raise _bad_vector(0, 2**16 - 1, start, stop, end)
     extensions: dict[int, bytes] = {}
-    at += 2
+    at = start
     while at < stop:
         start = at + 4
         if start > stop:
             raise _truncated(4, stop - at)
-        extension_type, length = _EXTENSION_HEADER.unpack_from(data, at)
+        extension_type, length = _unpack_extension_header(data, at)
         at = start + length
         if at > stop:
             raise DecodeError(f"an extension of {length} bytes where {stop - start} are left")
         if extension_type in extensions:
             # "There MUST NOT be more than one extension of the same type"; the text names no alert, and
-            # illegal_parameter is what its definition in section 6.2 fits.
+            # illegal_parameter is the one whose definition in section 6.2 fits.
             raise IllegalParameter(f"extension {extension_type} appears twice in one block")
         extensions[extension_type] = data[start:at]
     return extensions, stop
 
 
 def _write_extensions(extensions: dict[int, bytes]) -> bytes:
-    header = _EXTENSION_HEADER.pack
-    packed = b"".join([header(extension_type, len(body)) + body for extension_type, body in extensions.items()])
+    packed = b"".join(
+        [_pack_extension_header(extension_type, len(body)) + body for extension_type, body in extensions.items()]
+    )
     length = len(packed)
     if length >> 16:
         raise UsageError(f"extensions of {length} bytes do not fit one block of 65535")
-    return length.to_bytes(2, "big") + packed
+    return length.to_bytes(2) + packed
 
 
 def _read_optional_extensions(data: bytes, at: int, end: int) -> tuple[dict[int, bytes], int]:
@@ -351,7 +368,7 @@ class Message(Struct):
         body = self.write()
         if len(body) > _MAX_MESSAGE_BODY:
             raise UsageError(f"{type(self).__name__}: {len(body)} bytes do not fit a handshake message")
-        return (self.msg_type << 24 | len(body)).to_bytes(4, "big") + body
+        return (self.msg_type << 24 | len(body)).to_bytes(4) + body
 
 
 # --- what went wrong -----------------------------------------------------------------------------------------------
@@ -362,12 +379,12 @@ def _width(ceiling: int) -> int:
 
 
 def _truncated(wanted: int, left: int) -> DecodeError:
-    return DecodeError(f"{wanted} bytes expected, {max(left, 0)} left")
+    return DecodeError(f"{wanted} bytes expected, {left} left")
 
 
 def _bad_vector(floor: int, ceiling: int, start: int, stop: int, end: int, also: str = "") -> DecodeError:
     if stop > end:
-        return DecodeError(f"a vector of {stop - start} bytes where {max(end - start, 0)} are left")
+        return DecodeError(f"a vector of {stop - start} bytes where {end - start} are left")
     return DecodeError(f"a vector of {stop - start} bytes, expected <{floor}..{ceiling}>{also}")
 
 

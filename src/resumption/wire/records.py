@@ -157,6 +157,10 @@ class RecordReader(_Pieces):
             return content_type, buffer[at:start], buffer[start:stop]
         return content_type, bytes(buffer[at:start]), bytes(memoryview(buffer)[start:stop])
 
+    def rest(self) -> bytes:
+        """The bytes that were fed and belong to no record given back: after the end, what is not TLS any more."""
+        return bytes(self._buffer[self._at :])
+
     def _not_a_record(self, header: bytes) -> PeerError:
         """What to say of bytes that cannot be a record header; of the peer's first ones, what they look like."""
         if not self._started:
