@@ -72,7 +72,10 @@ def _uint(width: int) -> Codec[int]:
         return int.from_bytes(data[at:stop]), stop
 
     def write(value: int) -> bytes:
-        return value.to_bytes(width)
+        try:
+            return value.to_bytes(width)
+        except OverflowError:
+            raise UsageError(f"the number {value} does not fit {width} bytes") from None
 
     return Codec(read, write)
 
@@ -186,7 +189,10 @@ def uint16_list(floor: int, ceiling: int) -> Codec[tuple[int, ...]]:
         length = 2 * len(values)
         if not floor <= length <= ceiling:
             raise UsageError(f"a vector of {length} bytes does not fit <{floor}..{ceiling}>")
-        return length.to_bytes(width) + struct.pack(f">{len(values)}H", *values)
+        try:
+            return length.to_bytes(width) + struct.pack(f">{len(values)}H", *values)
+        except struct.error:
+            raise UsageError("a number of a list does not fit 2 bytes") from None
 
     return Codec(read, write)
 
@@ -264,9 +270,12 @@ def _read_extensions(data: bytes, at: int, end: int) -> tuple[dict[int, bytes], 
 
 
 def _write_extensions(extensions: dict[int, bytes]) -> bytes:
-    packed = b"".join(
-        [_pack_extension_header(extension_type, len(body)) + body for extension_type, body in extensions.items()]
-    )
+    try:
+        packed = b"".join(
+            [_pack_extension_header(extension_type, len(body)) + body for extension_type, body in extensions.items()]
+        )
+    except struct.error:
+        raise UsageError("an extension's type or length does not fit 2 bytes") from None
     length = len(packed)
     if length >> 16:
         raise UsageError(f"extensions of {length} bytes do not fit one block of 65535")
@@ -342,10 +351,7 @@ class Struct:
 
     def write(self) -> bytes:
         """The fields on the wire. Raises `UsageError` if one does not fit its bounds."""
-        try:
-            return b"".join([write(get(self)) for get, write in self._writers])
-        except (OverflowError, struct.error) as error:
-            raise UsageError(f"{type(self).__name__}: a number does not fit its field") from error
+        return b"".join([write(get(self)) for get, write in self._writers])
 
     def pack(self) -> bytes:
         """This value as it goes on the wire."""

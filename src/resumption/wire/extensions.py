@@ -12,7 +12,6 @@ GREASE among them (RFC 8701), come through as they are.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
@@ -52,13 +51,7 @@ def _body(name: str, codec: Codec[T]) -> tuple[Callable[[bytes], T], Callable[[T
             raise DecodeError(f"{name}: {end - at} bytes left over")
         return value
 
-    def pack(value: T) -> bytes:
-        try:
-            return write(value)
-        except (OverflowError, struct.error) as error:
-            raise UsageError(f"{name}: a number does not fit its field") from error
-
-    return parse, pack
+    return parse, write
 
 
 def _empty(name: str) -> tuple[Callable[[bytes], None], Callable[[], bytes]]:
