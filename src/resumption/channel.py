@@ -1,0 +1,131 @@
+"""Records in both directions: framing, keys, flights and closing alerts of one connection.
+
+The lower half of `resumption.connection.Connection`. It knows which key is in force and where records and messages begin
+and end, but nothing of states, sessions or events. Handshake messages that are sent collect in a flight and share
+records until the key changes or the bytes are taken.
+"""
+
+from __future__ import annotations
+
+from resumption.constants import (
+    MAX_CIPHERTEXT_LENGTH_13,
+    MAX_PLAINTEXT_LENGTH,
+    AlertDescription,
+    AlertLevel,
+    ContentType,
+)
+from resumption.crypto.protection import PlainOpener, PlainSealer
+from resumption.errors import TooManyMessages, UnexpectedMessage
+from resumption.handshake.state import Opener, Sealer
+from resumption.wire.records import HandshakeBuffer, RecordReader
+
+__all__ = ["Channel"]
+
+_ALERT = int(ContentType.alert)
+_HANDSHAKE = int(ContentType.handshake)
+_CHANGE_CIPHER_SPEC_RECORD = b"\x14\x03\x03\x00\x01\x01"
+_CLOSING = (AlertDescription.close_notify, AlertDescription.user_canceled)
+
+
+class Channel:
+    """Both directions of a connection below its handshake. Not safe for concurrent calls."""
+
+    __slots__ = (
+        "_flight",
+        "_handshake",
+        "_idle",
+        "_idle_limit",
+        "_opener",
+        "_out",
+        "_reader",
+        "_sealer",
+        "_sent_close",
+    )
+
+    def __init__(self, max_message_length: int, idle_limit: int) -> None:
+        self._reader = RecordReader()
+        self._handshake = HandshakeBuffer(max_message_length)
+        self._opener: Opener = PlainOpener()
+        self._sealer: Sealer = PlainSealer()
+        self._flight: list[bytes] = []
+        self._out: list[bytes] = []
+        self._idle = 0
+        self._idle_limit = idle_limit
+        self._sent_close = False  # an alert that ends this direction was queued
+
+    # What states ask for, as `resumption.handshake.state.Output` has it.
+
+    def send(self, message: bytes) -> None:
+        """Queue a packed handshake message."""
+        self._flight.append(message)
+
+    def send_change_cipher_spec(self) -> None:
+        """Queue a change_cipher_spec record, which is never protected in TLS 1.3."""
+        if self._flight:
+            self._flush()
+        self._out.append(_CHANGE_CIPHER_SPEC_RECORD)
+
+    def read_with(self, opener: Opener) -> None:
+        """Open what follows with ``opener``. RFC 9846, section 5.1: messages must not span key changes."""
+        self._check_boundary()
+        self._opener = opener
+        self._reader.limit = MAX_CIPHERTEXT_LENGTH_13
+
+    def write_with(self, sealer: Sealer) -> None:
+        """Seal what follows with ``sealer``; what was queued still goes out under the key before."""
+        if self._flight:
+            self._flush()
+        self._sealer = sealer
+
+    def update_read_key(self) -> None:
+        """Step the reading key. RFC 9846, section 7.2."""
+        self._check_boundary()
+        self._opener.key_update()
+
+    def update_write_key(self) -> None:
+        """Step the writing key. RFC 9846, section 7.2."""
+        if self._flight:
+            self._flush()
+        self._sealer.key_update()
+
+    # What the connection itself uses.
+
+    def _take_output(self) -> bytes:
+        """Everything queued, once."""
+        if self._flight:
+            self._flush()
+        out = self._out
+        if not out:
+            return b""
+        self._out = []
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _flush(self) -> None:
+        """Put the queued handshake messages into as few records as they fit in."""
+        flight = self._flight
+        data = flight[0] if len(flight) == 1 else b"".join(flight)
+        flight.clear()
+        if len(data) <= MAX_PLAINTEXT_LENGTH:
+            self._out.append(self._sealer.seal(_HANDSHAKE, data))
+        else:
+            self._out.append(self._sealer.seal_many(_HANDSHAKE, data))
+
+    def _send_alert(self, description: AlertDescription) -> None:
+        """Queue one alert as the last thing that this direction says. RFC 9846, section 6."""
+        if self._sent_close:
+            return
+        if self._flight:
+            self._flush()
+        level = AlertLevel.warning if description in _CLOSING else AlertLevel.fatal
+        self._out.append(self._sealer.seal(_ALERT, bytes([level, description])))
+        self._sent_close = True
+
+    def _check_boundary(self) -> None:
+        if not self._handshake.is_empty:
+            raise UnexpectedMessage("handshake messages go on behind one that changes the key")
+
+    def _count_idle(self, what: str) -> None:
+        """Count a record that brings nothing: harmless, but not in any number."""
+        self._idle += 1
+        if self._idle > self._idle_limit:
+            raise TooManyMessages(f"the peer sent more than {self._idle_limit} {what} in a row")

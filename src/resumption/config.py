@@ -1,0 +1,279 @@
+"""Frozen settings of one side, checked once when they are built.
+
+A `Config` is what handshake states read. It is immutable, so a context can hand the same one to every connection, and
+everything that never changes between connections (packed extensions, the resumption policy, the partition) is computed
+here. Time and randomness come in through it, so that a test can replay a handshake byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from resumption.constants import (
+    DEFAULT_SESSION_TIMEOUT_S,
+    MAX_ID_CONTEXT_LENGTH,
+    MAX_TICKET_LIFETIME_S,
+    ExtensionType,
+    ProtocolVersion,
+    PskKeyExchangeMode,
+)
+from resumption.crypto.certificates import CertifiedKey
+from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS
+from resumption.crypto.names import ServerName
+from resumption.crypto.signatures import DEFAULT_SCHEMES_13, SCHEMES
+from resumption.crypto.suites import DEFAULT_SUITES_13, SUITES, SuiteFacts
+from resumption.crypto.trust import TrustStore
+from resumption.errors import ConfigurationError
+from resumption.session.gate import ClientAuth, ClientPolicy, Policy
+from resumption.session.tickets import TicketProtection
+from resumption.session.verdicts import Mechanism
+from resumption.wire import extensions
+
+__all__ = ["ClientConfig", "Config", "ServerConfig"]
+
+MAX_TICKETS = 8  # per connection, whoever asks (RFC 9149 lets a client ask for up to 255)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What both roles share.
+
+    ``alpn``: protocols in order of preference. ``session_timeout_s``: lifetime of the sessions made from now on, in
+    seconds. ``max_auth_age_s``: how long after a full handshake its lineage may still be resumed, in seconds.
+    ``clock`` returns seconds since the epoch; ``random`` returns that many random bytes.
+    Raises `ConfigurationError` where a combination makes no sense.
+    """
+
+    minimum_version: int = ProtocolVersion.TLSv1_3
+    maximum_version: int = ProtocolVersion.TLSv1_3
+    suites: tuple[int, ...] = DEFAULT_SUITES_13
+    groups: tuple[int, ...] = DEFAULT_GROUPS
+    schemes: tuple[int, ...] = DEFAULT_SCHEMES_13
+    alpn: tuple[bytes, ...] = ()
+    session_timeout_s: int = DEFAULT_SESSION_TIMEOUT_S
+    max_auth_age_s: float = MAX_TICKET_LIFETIME_S
+    id_context: bytes = b""
+    policy_epoch: int = 0
+    middlebox_compatibility: bool = True
+    max_message_length: int = 2**17  # bytes of one handshake message
+    max_post_handshake_messages: int = 100  # per connection and hour
+    max_empty_records: int = 32  # in a row
+    clock: Callable[[], float] = field(default=time.time, repr=False)
+    random: Callable[[int], bytes] = field(default=os.urandom, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.minimum_version > self.maximum_version:
+            raise ConfigurationError("minimum_version is above maximum_version")
+        for kind, values, table in (
+            ("suites", self.suites, SUITES),
+            ("groups", self.groups, GROUPS),
+            ("schemes", self.schemes, SCHEMES),
+        ):
+            if not values:
+                raise ConfigurationError(f"{kind} is empty: no handshake could succeed")
+            for value in values:
+                if value not in table:
+                    raise ConfigurationError(f"{kind} names 0x{value:04x}, which is not supported here")
+        for protocol in self.alpn:
+            if not 1 <= len(protocol) <= 255:
+                raise ConfigurationError("an ALPN protocol name must have 1 to 255 bytes")
+        if self.session_timeout_s < 0:
+            raise ConfigurationError("session_timeout_s is negative")
+        if len(self.id_context) > MAX_ID_CONTEXT_LENGTH:
+            raise ConfigurationError(f"the session id context is longer than {MAX_ID_CONTEXT_LENGTH} bytes")
+
+    @cached_property
+    def suites_13(self) -> tuple[int, ...]:
+        """The TLS 1.3 suites, in order of preference."""
+        return tuple(suite for suite in self.suites if SUITES[suite].version == ProtocolVersion.TLSv1_3)
+
+    @cached_property
+    def enabled_suites(self) -> dict[int, SuiteFacts]:
+        """The enabled suites by number, as the gate wants them."""
+        return {suite: SUITES[suite] for suite in self.suites}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientConfig(Config):
+    """Settings of a client.
+
+    ``trust`` None means that the peer is not verified at all; ``verify_hostname`` False that its name is not.
+    ``key_shares`` is how many groups of ``groups``, from the first, get a key share in the first hello.
+    ``certified_key`` authenticates this client when a server asks.
+    """
+
+    trust: TrustStore | None = None
+    verify_hostname: bool = True
+    key_shares: int = 1
+    certified_key: CertifiedKey | None = None
+    isolation: str = ""  # part of every cache key: sessions of two labels never mix
+
+    def policy(self, server_name: str, send_server_name: bool, fresh: bool = False) -> ClientPolicy:
+        """What the gate needs to know to decide whether a session may be offered to ``server_name``."""
+        return ClientPolicy(
+            suites=self.enabled_suites,
+            versions=frozenset((self.minimum_version, self.maximum_version)),
+            server_name=server_name if send_server_name else None,
+            verify=self.trust is not None,
+            verify_name=server_name if self.trust is not None and self.verify_hostname else None,
+            id_context=self.id_context,
+            fresh=fresh,
+        )
+
+    @cached_property
+    def hello_extensions(self) -> dict[int, bytes]:
+        """The bodies of the ClientHello extensions that are the same for every connection, in the order sent."""
+        bodies = {
+            ExtensionType.supported_groups: extensions.pack_supported_groups(self.groups),
+            ExtensionType.signature_algorithms: extensions.pack_signature_algorithms(self.schemes),
+        }
+        if self.alpn:
+            bodies[ExtensionType.application_layer_protocol_negotiation] = extensions.pack_alpn(self.alpn)
+        bodies[ExtensionType.supported_versions] = extensions.pack_supported_versions(
+            tuple(range(self.maximum_version, self.minimum_version - 1, -1))
+        )
+        bodies[ExtensionType.psk_key_exchange_modes] = extensions.pack_psk_key_exchange_modes(
+            bytes([PskKeyExchangeMode.psk_dhe_ke])
+        )
+        return {int(number): body for number, body in bodies.items()}
+
+    @cached_property
+    def hello_suites(self) -> tuple[int, ...]:
+        """The suites as they are listed in the ClientHello."""
+        return self.suites
+
+    def peer_key(self, server_name: str, purpose: str = "") -> bytes:
+        """The client cache's key for sessions with ``server_name``: every setting that a session must agree with.
+
+        ``purpose`` tells apart services on one host (a port, a proxy layer, a transport). 32 bytes.
+        """
+        return hashlib.sha256(
+            self._cache_scope + _fields(server_name.encode("utf-8", "surrogateescape"), purpose.encode())
+        ).digest()
+
+    @cached_property
+    def _cache_scope(self) -> bytes:
+        """Digest of everything in this configuration that a cached session depends on."""
+        key = self.certified_key
+        credential = _fields(*key.chain, key.leaf_key_digest) if key is not None else b"none"
+        return hashlib.sha256(
+            _fields(
+                b"client cache 1",
+                b"%d %d" % (self.minimum_version, self.maximum_version),
+                b"".join(suite.to_bytes(2, "big") for suite in self.suites),
+                b"".join(group.to_bytes(2, "big") for group in self.groups),
+                b"".join(scheme.to_bytes(2, "big") for scheme in self.schemes),
+                _fields(*self.alpn),
+                self.trust.digest if self.trust is not None else b"unverified",
+                b"names" if self.verify_hostname else b"no names",
+                credential,
+                self.id_context,
+                b"%d" % self.policy_epoch,
+                self.isolation.encode(),
+            )
+        ).digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig(Config):
+    """Settings of a server.
+
+    ``certified_keys``: the chains it can prove, the first is the default. ``tickets`` protects stateless tickets; None
+    means that none are issued or accepted. ``stateful`` says that TLS 1.3 tickets are ids into the session cache and
+    ``accept_stateful`` that such ids are looked up. ``num_tickets``: TLS 1.3 tickets after a full handshake.
+    ``client_auth``: "none", "optional" or "required"; the latter two need ``trust`` and ``id_context``.
+    """
+
+    certified_keys: tuple[CertifiedKey, ...] = ()
+    tickets: TicketProtection | None = None
+    stateful: bool = False
+    accept_stateful: bool = True
+    num_tickets: int = 2
+    client_auth: ClientAuth = "none"
+    trust: TrustStore | None = None
+    host_rule: str = ""  # name of the virtual host rule, part of the partition
+    listener: str = ""  # label of the listener, part of the partition
+    clock_skew_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.certified_keys:
+            raise ConfigurationError("a server needs a certificate and its private key")
+        if not 0 <= self.num_tickets <= MAX_TICKETS:
+            raise ConfigurationError(f"num_tickets must lie between 0 and {MAX_TICKETS}")
+        if self.client_auth not in ("none", "optional", "required"):
+            raise ConfigurationError('client_auth must be "none", "optional" or "required"')
+        if self.client_auth != "none":
+            if self.trust is None:
+                raise ConfigurationError("client_auth needs trust: the CA certificates that clients must chain to")
+            if not self.id_context:
+                raise ConfigurationError(
+                    "client_auth needs a session id context: without one, sessions of different services could mix"
+                )
+
+    @cached_property
+    def partition(self) -> bytes:
+        """The security scope that sessions made here belong to: configuration text and digests only, so that all
+        nodes of a fleet agree. 32 bytes."""
+        return hashlib.sha256(
+            _fields(
+                b"partition 1",
+                self.id_context,
+                self.host_rule.encode(),
+                self.listener.encode(),
+                b"tcp",
+                *sorted(key.leaf_key_digest for key in self.certified_keys),
+                self.client_auth.encode(),
+                self.trust.digest if self.trust is not None else b"",
+            )
+        ).digest()
+
+    @cached_property
+    def mechanisms(self) -> frozenset[Mechanism]:
+        """The ways of resuming that are enabled."""
+        enabled = set()
+        if self.tickets is not None:
+            enabled |= {Mechanism.STATELESS_13, Mechanism.TICKET_12}
+        if self.accept_stateful:
+            enabled |= {Mechanism.STATEFUL_13, Mechanism.SESSION_ID}
+        return frozenset(enabled)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """What the gate needs to know to decide whether a session may be resumed here."""
+        return Policy(
+            partition=self.partition,
+            policy_epoch=self.policy_epoch,
+            id_context=self.id_context,
+            suites=self.enabled_suites,
+            client_auth=self.client_auth,
+            mechanisms=self.mechanisms,
+            max_auth_age_s=self.max_auth_age_s,
+            clock_skew_s=self.clock_skew_s,
+        )
+
+    def select_certificate(self, server_name: str | None, schemes: tuple[int, ...]) -> tuple[CertifiedKey, int] | None:
+        """The chain to prove to this client and the scheme to sign with, or None if it can check none of them.
+
+        A chain for the name that was asked for wins over one that is not; then the order of ``certified_keys``.
+        """
+        name = ServerName(server_name) if server_name is not None else None
+        best: tuple[CertifiedKey, int] | None = None
+        for key in self.certified_keys:
+            scheme = next((scheme for scheme in key.schemes13 if scheme in schemes), None)
+            if scheme is None:
+                continue
+            if name is None or key.covers(name):
+                return key, scheme
+            best = best or (key, scheme)
+        return best
+
+
+def _fields(*values: bytes) -> bytes:
+    """Length-prefixed concatenation: no two different lists give the same bytes."""
+    return b"".join(len(value).to_bytes(4, "big") + value for value in values)

@@ -1,0 +1,403 @@
+"""The sans-IO engine: bytes in, events and bytes out.
+
+A `Connection` drives one handshake state after the other over its `Channel`, holds the connection's reference to its
+session, and turns every error into its alert, in one place. It touches no socket, file or clock. What it wants to
+know or tell beyond itself goes to its `Host` (the context) at once, or to its driver as an event.
+
+How a byte travels: `receive_data` feeds the record reader; a whole record is opened by the current opener; handshake
+content is put together to messages, each handed to the state; application data becomes an event. What is to be sent
+collects until `data_to_send` takes it: handshake messages share records until the key changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from resumption.config import ClientConfig, ServerConfig
+from resumption.constants import (
+    MAX_PLAINTEXT_LENGTH,
+    AlertDescription,
+    ContentType,
+    KeyUpdateRequest,
+    ProtocolVersion,
+)
+from resumption.errors import (
+    AlertReceived,
+    ConnectionFailed,
+    DecodeError,
+    Error,
+    InternalError,
+    PeerError,
+    UnexpectedEOF,
+    UnexpectedMessage,
+    UsageError,
+)
+from resumption.handshake.client import start_client
+from resumption.handshake.established13 import ServerConnected
+from resumption.handshake.events import (
+    DataReceived,
+    Event,
+    NeedSession,
+    PeerClosed,
+)
+from resumption.handshake.server import start_server
+from resumption.handshake.server13 import AwaitSession
+from resumption.handshake.state import State
+from resumption.ownership import Host, SessionOwner
+from resumption.session.model import Session
+from resumption.wire.messages import KeyUpdate
+
+__all__ = ["Connection", "Host"]
+
+_CHANGE_CIPHER_SPEC = int(ContentType.change_cipher_spec)
+_ALERT = int(ContentType.alert)
+_HANDSHAKE = int(ContentType.handshake)
+_APPLICATION_DATA = int(ContentType.application_data)
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+_REKEY_MARGIN = 1 << 10  # records left under a key when it is changed unasked
+
+
+class Connection(SessionOwner):
+    """One TLS connection, client or server by its configuration.
+
+    Nothing is sent before `data_to_send` is first called (a client's hello is made then). Not safe for concurrent calls:
+    drivers serialise them. Every call after a fatal error raises `ConnectionFailed`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_error",
+        "_freed",
+        "_fresh",
+        "_opened",
+        "_peer_closed",
+        "_question",
+        "_send_server_name",
+        "_state",
+    )
+
+    def __init__(
+        self,
+        config: ClientConfig | ServerConfig,
+        host: Host | None = None,
+        *,
+        server_name: str = "",
+        send_server_name: bool = True,
+        peer_key: bytes | None = None,
+    ) -> None:
+        super().__init__(config, host, server_name, peer_key)
+        self._send_server_name = send_server_name
+        self._fresh = False
+        self._state: State | None = start_server(config) if isinstance(config, ServerConfig) else None
+        self._question: NeedSession | None = None
+        self._error: Error | None = None
+        self._opened = False  # a protected record was opened
+        self._peer_closed = False
+        self._freed = False
+
+    # --- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def handshake_complete(self) -> bool:
+        """Whether application data may flow."""
+        return self._data is not None and self._error is None
+
+    @property
+    def bytes_needed(self) -> int:
+        """How many bytes to read next: a driver that reads no more never reads past its own record. 0 at the end."""
+        if self._peer_closed or self._error is not None or self._question is not None:
+            return 0
+        return self._reader.bytes_needed
+
+    @property
+    def peer_closed(self) -> bool:
+        """Whether the peer sent close_notify."""
+        return self._peer_closed
+
+    @property
+    def error(self) -> Error | None:
+        """The error that ended the connection, or None."""
+        return self._error
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    def set_session(self, session: Session | None) -> None:
+        """Install a session to be offered; the connection takes a reference of its own (SSL_set_session).
+
+        None clears it. Raises `UsageError` on a server or once the handshake has begun.
+        """
+        if self._state is not None and not self.is_server:
+            raise UsageError("the handshake has begun: install the session before the first call of data_to_send()")
+        self._install(session)
+
+    def use_cached_session(self, session: Session) -> None:
+        """Like `set_session`, for a session taken from a cache: its reference is already held by ``holder``."""
+        self._session = session
+
+    def require_fresh_handshake(self) -> None:
+        """Ask for a full handshake, whatever session there is."""
+        self._fresh = True
+
+    # --- bytes in ---------------------------------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> Iterable[Event]:
+        """Take in bytes from the peer, cut anywhere, and return the events that they cause, in order.
+
+        When the peer broke the protocol, iterating yields what came before and then raises; with nothing before, the
+        call itself raises. The alert is by then in `data_to_send`: send it before you give up. Raises `PeerError`,
+        `AlertReceived`, or `ConnectionFailed` if the connection had failed earlier.
+        """
+        self._check_usable()
+        if self._lent:
+            self._drop_lent()
+        self._begin()
+        self._reader.feed(data)
+        return self._run()
+
+    def receive_eof(self) -> Iterable[Event]:
+        """The stream has ended. Raises `UnexpectedEOF` unless the peer said close_notify before."""
+        self._check_usable()
+        if self._peer_closed:
+            return ()
+        error = UnexpectedEOF(
+            "the stream ended without close_notify: what was received may be cut short"
+            if self._data is not None
+            else "the peer ended the stream in the middle of the handshake"
+        )
+        self._end(error)
+        raise error
+
+    def answer(self, question: NeedSession, session: Session | None) -> Iterable[Event]:
+        """Answer a question. ``session``'s reference (held by ``holder``) passes to the connection.
+
+        A late answer, or one to another question, is dropped and its reference given back.
+        """
+        state = self._state
+        if question is not self._question or not isinstance(state, AwaitSession):
+            if session is not None:
+                session.release(self.holder)
+            return ()
+        self._question = None
+        return self._run(state, session)
+
+    @property
+    def trailing_data(self) -> bytes:
+        """Bytes after the peer's close_notify: they belong to the protocol beneath."""
+        return self._reader.rest() if self._peer_closed else b""
+
+    def _run(self, awaiting: AwaitSession | None = None, session: Session | None = None) -> Iterable[Event]:
+        try:
+            if awaiting is not None:
+                self._state = awaiting.on_answer(session, self)
+                self._ask_host()
+                self._handle_messages()
+            self._process()
+        except Error as error:
+            return self._failed(error)
+        except Exception as error:
+            failure = InternalError(f"an unforeseen {type(error).__name__} ended the connection")
+            failure.__cause__ = error
+            return self._failed(failure)
+        events = self._events
+        if events:
+            self._events = []
+        return events
+
+    def _failed(self, error: Error) -> Iterable[Event]:
+        """Send the alert, end the connection, and raise ``error`` after the events that came before it."""
+        if isinstance(error, PeerError):
+            self._send_alert(error.alert)
+        elif not isinstance(error, AlertReceived):
+            self._send_alert(AlertDescription.internal_error)
+        self._end(error)
+        events, self._events = self._events, []
+        if not events:
+            raise error
+        return _then_raise(events, error)
+
+    def _end(self, error: Error) -> None:
+        self._error = error
+        self._state = None
+        self._question = None
+        if self._host is not None:
+            self._host.connection_failed(self, error)
+
+    def _process(self) -> None:
+        """Handle every whole record that is there."""
+        reader = self._reader
+        while self._question is None and not self._peer_closed:
+            record = reader.next_record()
+            if record is None:
+                return
+            content_type, header, body = record
+            if content_type == _CHANGE_CIPHER_SPEC:
+                self._on_change_cipher_spec(body)
+                continue
+            if content_type == _ALERT and not self._opened and self.is_server:
+                content = body  # a client that fails before it has keys cannot protect its alert
+            else:
+                content_type, content = self._opener.open(header, body)
+                self._opened = self._opened or header[0] == _APPLICATION_DATA
+            if content_type == _APPLICATION_DATA:
+                if self._data is None or not self._handshake.is_empty:
+                    raise UnexpectedMessage("application data came before the handshake was complete")
+                if content:
+                    self._idle = 0
+                    self._events.append(DataReceived(content))
+                else:
+                    self._count_idle("empty records")
+            elif content_type == _HANDSHAKE:
+                self._handshake.feed(content)
+                self._handle_messages()
+            elif content_type == _ALERT:
+                self._on_alert(content)
+            else:
+                raise UnexpectedMessage(f"a protected record holds content type {content_type}")
+
+    def _handle_messages(self) -> None:
+        buffer = self._handshake
+        while self._question is None:
+            raw = buffer.next_message()
+            if raw is None:
+                return
+            state = self._state
+            if state is None:
+                raise UnexpectedMessage("a handshake message came where none can be expected")
+            self._state = state.receive(raw, self)
+            self._ask_host()
+
+    def _ask_host(self) -> None:
+        """Let the context answer what it can at once, so that only real waiting reaches the driver."""
+        while self._question is not None:
+            question, state, host = self._question, self._state, self._host
+            session = host.find_session(self, question) if host is not None else None
+            if session is None and host is not None and host.must_ask_outside(self):
+                self._events.append(question)
+                return
+            self._question = None
+            if isinstance(state, AwaitSession):
+                self._state = state.on_answer(session, self)
+
+    def _on_change_cipher_spec(self, body: bytes) -> None:
+        """RFC 9846, section 5: exactly one byte of 1, and only while a handshake state says it may come."""
+        if body != b"\x01":
+            raise UnexpectedMessage("a change_cipher_spec record that is not the single byte 1")
+        if self._state is None or not self._handshake.is_empty:
+            raise UnexpectedMessage("change_cipher_spec came where it cannot be expected")
+        self._count_idle("change_cipher_spec records")
+        self._state = self._state.change_cipher_spec(self)
+
+    def _on_alert(self, content: bytes) -> None:
+        """RFC 9846, section 6: in TLS 1.3 everything but the two closing alerts is fatal, whatever its level."""
+        if not self._handshake.is_empty:
+            raise UnexpectedMessage("an alert came in the middle of a handshake message")
+        if len(content) != 2:
+            raise DecodeError(f"an alert record holds {len(content)} bytes; one alert has 2")
+        level, description = content
+        if description == AlertDescription.close_notify:
+            self._peer_closed = True
+            self._events.append(PeerClosed())
+            if self._data is None:
+                raise UnexpectedEOF("the peer closed the connection in the middle of the handshake")
+            return
+        if description == AlertDescription.user_canceled:
+            self._count_idle("user_canceled alerts")
+            return
+        raise AlertReceived(description, level)
+
+    # --- bytes out --------------------------------------------------------------------------------------------------
+
+    def data_to_send(self) -> bytes:
+        """What to send now; taken once. May be called at any time, also after an error (for the alert)."""
+        if self._error is None and not self._freed:
+            self._begin()
+        return self._take_output()
+
+    def send_data(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue application data of any length. Raises `UsageError` before the handshake is complete or after close."""
+        self._check_usable()
+        if self._data is None:
+            raise UsageError("the handshake is not complete: application data cannot be sent yet")
+        if self._sent_close:
+            raise UsageError("this side of the connection is closed")
+        if self._flight:
+            self._flush()
+        sealer = self._sealer
+        if sealer.remaining - len(data) // MAX_PLAINTEXT_LENGTH < _REKEY_MARGIN:
+            self.update_keys()
+        if data:
+            self._out.append(self._sealer.seal_many(_APPLICATION_DATA, data))
+
+    def update_keys(self, *, request_peer: bool = False) -> None:
+        """Change the writing key now, and ask the peer to do the same if ``request_peer``. RFC 9846, section 4.7.3."""
+        self._check_usable()
+        if self.version != _TLS13:
+            raise UsageError("only an established TLS 1.3 connection can update its keys")
+        self.send(
+            KeyUpdate(
+                KeyUpdateRequest.update_requested if request_peer else KeyUpdateRequest.update_not_requested
+            ).pack()
+        )
+        self.update_write_key()
+
+    def new_session_ticket(self) -> bool:
+        """Server, TLS 1.3: send one more ticket (SSL_new_session_ticket). False if none can be issued."""
+        self._check_usable()
+        state = self._state
+        if not isinstance(state, ServerConnected):
+            raise UsageError("only an established TLS 1.3 server can send a ticket")
+        return state.issue_ticket(self)
+
+    def close(self) -> None:
+        """Close the writing direction: send close_notify (once). Reading goes on until the peer has closed too."""
+        if self._sent_close or self._error is not None or self._freed:
+            return
+        if self._state is None and not self.is_server:
+            return  # nothing was ever sent
+        self._send_alert(AlertDescription.close_notify)
+
+    def ask(self, question: NeedSession) -> None:
+        """Ask the context, then the driver. For states."""
+        self._question = question
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def free(self) -> None:
+        """The end of the connection: its references to sessions are given back. Nothing is sent. May be repeated."""
+        self._freed = True
+        self._drop_lent()
+        self._drop_session()
+        self._state = None
+        self._question = None
+
+    def _check_usable(self) -> None:
+        if self._error is not None:
+            raise ConnectionFailed(f"the connection failed earlier: {self._error}") from self._error
+        if self._freed:
+            raise UsageError("the connection was freed")
+
+    def _begin(self) -> None:
+        """Start the handshake at the first sign of use."""
+        config = self._config
+        if self._state is None and isinstance(config, ClientConfig) and self._data is None:
+            if self._host is not None:
+                self._host.handshake_started(self)
+            self._state = start_client(
+                config,
+                self.server_name,
+                self._session,
+                self,
+                explicit=self._explicit,
+                fresh=self._fresh,
+                send_server_name=self._send_server_name,
+            )
+
+    def __repr__(self) -> str:
+        role = "server" if self.is_server else "client"
+        state = "failed" if self._error is not None else type(self._state).__name__
+        return f"<Connection {self.number} {role} {state}>"
+
+
+def _then_raise(events: list[Event], error: Error) -> Iterator[Event]:
+    yield from events
+    raise error

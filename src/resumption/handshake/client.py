@@ -1,0 +1,258 @@
+"""The client up to the choice of a version: the ClientHello, HelloRetryRequest, and the ServerHello that decides.
+
+RFC 9846, sections 4.1 and 4.2 (8446: 4.1). What follows the ServerHello lives in `client13`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from resumption.config import ClientConfig
+from resumption.constants import ExtensionType, ProtocolVersion
+from resumption.crypto.certificates import facts_of
+from resumption.crypto.groups import generate
+from resumption.crypto.names import server_name_of
+from resumption.crypto.schedule13 import EarlySecret
+from resumption.crypto.suites import SUITES, SuiteFacts
+from resumption.errors import (
+    Error,
+    IllegalParameter,
+    MissingExtension,
+    ProtocolVersionUnsupported,
+    UnsupportedExtension,
+)
+from resumption.handshake import client13
+from resumption.handshake.offer import Offered
+from resumption.handshake.state import Output, State, Transcript, on
+from resumption.session.gate import offerable
+from resumption.session.model import Session
+from resumption.session.verdicts import Reason
+from resumption.wire import extensions
+from resumption.wire.messages import ClientHello, ServerHello
+
+__all__ = ["ExpectSecondServerHello", "ExpectServerHello", "start_client"]
+
+_TLS12 = int(ProtocolVersion.TLSv1_2)
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+_SERVER_NAME = int(ExtensionType.server_name)
+_KEY_SHARE = int(ExtensionType.key_share)
+_COOKIE = int(ExtensionType.cookie)
+_PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
+_SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
+
+# What a HelloRetryRequest may carry. RFC 9846, section 4.2.4 [8446: 4.1.4].
+_RETRY_EXTENSIONS = frozenset({_KEY_SHARE, _COOKIE, _SUPPORTED_VERSIONS})
+_DOWNGRADE_SENTINELS = (b"DOWNGRD\x01", b"DOWNGRD\x00")
+
+
+def start_client(
+    config: ClientConfig,
+    server_name: str,
+    session: Session | None,
+    out: Output,
+    *,
+    explicit: bool = False,
+    fresh: bool = False,
+    send_server_name: bool = True,
+) -> State:
+    """Send the ClientHello and return the state that awaits the answer.
+
+    ``server_name``: the reference identity, canonical; sent as SNI unless ``send_server_name`` is False (an address).
+    ``session``: offered if the gate allows it, by hand if ``explicit``. Its reference stays the caller's (the
+    connection's). ``fresh`` asks for a full handshake.
+    """
+    now = config.clock()
+    policy = config.policy(server_name, send_server_name, fresh)
+    reason: Reason | None = Reason.FRESH_REQUESTED if fresh else Reason.NO_SESSION
+    if session is not None:
+        data = session.data
+        verdict = offerable(
+            data,
+            session.secret,
+            policy,
+            now,
+            resumable=session.is_resumable,
+            explicit=explicit,
+            name_covered=not data.role and _covers(data.peer_certificate, server_name),
+        )
+        reason = verdict.reason
+        if reason is not None:
+            session = None
+    shares = tuple(generate(group) for group in config.groups[: config.key_shares])
+    bodies: dict[int, bytes] = {}
+    if send_server_name:
+        bodies[_SERVER_NAME] = extensions.pack_server_name(server_name)
+    bodies.update(config.hello_extensions)
+    bodies[_KEY_SHARE] = extensions.pack_key_share_client(tuple((share.group, share.public) for share in shares))
+    hello = ClientHello(
+        legacy_version=_TLS12,
+        random=config.random(32),
+        legacy_session_id=config.random(32) if config.middlebox_compatibility else b"",
+        cipher_suites=config.hello_suites,
+        legacy_compression_methods=b"\x00",
+        extensions=bodies,
+    )
+    early = None
+    if session is not None:
+        facts = SUITES[session.cipher].hash
+        early = EarlySecret.from_psk(facts, session.secret)
+        raw = _pack_with_binder(hello, session, early, Transcript(facts), now)
+    else:
+        raw = hello.pack()
+    offered = Offered(config, server_name, hello, shares, policy, session, early, reason)
+    out.send(raw)
+    return ExpectServerHello(offered, raw)
+
+
+def _covers(certificate: bytes | None, server_name: str) -> bool:
+    """Whether the certificate in a session from outside is for this name."""
+    if certificate is None:
+        return False
+    try:
+        return facts_of(certificate).covers(server_name_of(server_name))
+    except Error:
+        return False
+
+
+def _pack_with_binder(
+    hello: ClientHello, session: Session, early: EarlySecret, transcript: Transcript, now: float
+) -> bytes:
+    """The ClientHello with ``session`` as its only PSK, and the binder over it. RFC 9846, section 4.3.11.2.
+
+    ``transcript`` holds what came before this hello (nothing, or the first hello and a HelloRetryRequest).
+    """
+    age_ms = max(0, int((now - session.time) * 1000))
+    identity = (session.ticket, (age_ms + session.data.ticket_age_add) & 0xFFFFFFFF)
+    placeholder = bytes(SUITES[session.cipher].hash.digest_size)
+    hello.extensions[_PRE_SHARED_KEY] = extensions.pack_pre_shared_key_client(
+        extensions.OfferedPsks((identity,), (placeholder,))
+    )
+    raw = hello.pack()
+    truncated = raw[: -(len(placeholder) + 3)]  # up to the binders: a two-byte and a one-byte length precede them
+    binder = early.binder(transcript.digest_with(truncated))
+    return raw[: -len(binder)] + binder
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectServerHello(State):
+    """Awaiting the answer to the first ClientHello. RFC 9846, sections 4.2.3 and A.1."""
+
+    offered: Offered
+    hello_raw: bytes
+
+    @on(ServerHello)
+    def on_server_hello(
+        self, message: ServerHello, raw: bytes, out: Output
+    ) -> ExpectSecondServerHello | client13.ExpectEncryptedExtensions:
+        """A ServerHello decides the version; a HelloRetryRequest asks for another hello."""
+        check_version(self.offered, message)
+        facts = check_echo(self.offered, message)
+        if message.is_hello_retry_request:
+            return self._retry(message, raw, out)
+        transcript = Transcript(facts.hash, self.hello_raw, raw)
+        return client13.on_server_hello(self.offered, message, transcript, out)
+
+    def _retry(self, message: ServerHello, raw: bytes, out: Output) -> ExpectSecondServerHello:
+        """Answer a HelloRetryRequest with a second hello. RFC 9846, section 4.2.4 [8446: 4.1.4]."""
+        offered = self.offered
+        config = offered.config
+        for number in message.extensions:
+            if number not in _RETRY_EXTENSIONS:
+                raise UnsupportedExtension(f"the HelloRetryRequest carries extension {number}")
+        hello = offered.hello
+        bodies = dict(hello.extensions)
+        shares = offered.shares
+        group = None
+        if _KEY_SHARE in message.extensions:
+            group = extensions.parse_key_share_retry(message.extensions[_KEY_SHARE])
+            if group not in config.groups:
+                raise IllegalParameter("the HelloRetryRequest asks for a group that was not offered")
+            if any(share.group == group for share in shares):
+                raise IllegalParameter("the HelloRetryRequest asks for a key share that was already sent")
+            shares = (generate(group),)
+            bodies[_KEY_SHARE] = extensions.pack_key_share_client(((group, shares[0].public),))
+        elif _COOKIE not in message.extensions:
+            raise IllegalParameter("the HelloRetryRequest would not change the ClientHello")
+        bodies.pop(_PRE_SHARED_KEY, None)
+        if _COOKIE in message.extensions:
+            bodies[_COOKIE] = extensions.pack_cookie(extensions.parse_cookie(message.extensions[_COOKIE]))
+        second = replace(hello, extensions=bodies)
+        hash_facts = SUITES[message.cipher_suite].hash
+        transcript = Transcript.after_retry(hash_facts, self.hello_raw, raw)
+        session, early, reason = offered.session, offered.early, offered.reason
+        if session is not None and early is not None and SUITES[session.cipher].hash is hash_facts:
+            second_raw = _pack_with_binder(second, session, early, transcript, config.clock())
+        else:
+            if session is not None:
+                session, early, reason = None, None, Reason.OTHER_HASH
+            second_raw = second.pack()
+        transcript.add(second_raw)
+        if config.middlebox_compatibility:
+            out.send_change_cipher_spec()
+        out.send(second_raw)
+        retried = replace(
+            offered, hello=second, shares=shares, session=session, early=early, reason=reason, retry_group=group
+        )
+        return ExpectSecondServerHello(retried, transcript, message.cipher_suite)
+
+    def change_cipher_spec(self, out: Output) -> State:
+        """Ignored once the server may have sent its own. RFC 9846, section 5 [8446: 5]."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectSecondServerHello(State):
+    """Awaiting the ServerHello after a HelloRetryRequest. RFC 9846, section 4.2.4 [8446: 4.1.4]."""
+
+    offered: Offered
+    transcript: Transcript
+    suite: int
+
+    @on(ServerHello)
+    def on_server_hello(self, message: ServerHello, raw: bytes, out: Output) -> client13.ExpectEncryptedExtensions:
+        """The same suite and group as the request named, and no second request."""
+        if message.is_hello_retry_request:
+            raise client13.second_retry()
+        check_version(self.offered, message)
+        check_echo(self.offered, message)
+        if message.cipher_suite != self.suite:
+            raise IllegalParameter("the ServerHello names another suite than the HelloRetryRequest before it")
+        self.transcript.add(raw)
+        return client13.on_server_hello(self.offered, message, self.transcript, out)
+
+    def change_cipher_spec(self, out: Output) -> State:
+        """Ignored. RFC 9846, section 5."""
+        return self
+
+
+def check_version(offered: Offered, message: ServerHello) -> None:
+    """The version the server chose must be one that was offered, and no downgrade. RFC 9846, section 4.2.3."""
+    config = offered.config
+    body = message.extensions.get(_SUPPORTED_VERSIONS)
+    if body is None:
+        if message.is_hello_retry_request:
+            raise MissingExtension("the HelloRetryRequest has no supported_versions extension")
+        if config.maximum_version >= _TLS13 and message.random[24:] in _DOWNGRADE_SENTINELS:
+            raise IllegalParameter("the server could speak TLS 1.3 but chose less: someone is tampering")
+        raise ProtocolVersionUnsupported(
+            f"the server chose version 0x{message.legacy_version:04x}; TLS 1.3 is the least accepted here"
+        )
+    version = extensions.parse_supported_versions_server(body)
+    if message.legacy_version != _TLS12:
+        raise IllegalParameter("legacy_version of a TLS 1.3 ServerHello must be 0x0303")
+    if version != _TLS13 or not config.minimum_version <= version <= config.maximum_version:
+        raise IllegalParameter(f"the server chose version 0x{version:04x}, which was not offered this way")
+
+
+def check_echo(offered: Offered, message: ServerHello) -> SuiteFacts:
+    """What a TLS 1.3 ServerHello echoes or picks from the hello. RFC 9846, section 4.2.3. Returns the suite's facts."""
+    if message.legacy_session_id_echo != offered.hello.legacy_session_id:
+        raise IllegalParameter("the ServerHello does not echo legacy_session_id")
+    if message.cipher_suite not in offered.hello.cipher_suites:
+        raise IllegalParameter(f"the server chose suite 0x{message.cipher_suite:04x}, which was not offered")
+    facts = SUITES[message.cipher_suite]
+    if facts.version != _TLS13:
+        raise IllegalParameter(f"the server chose {facts.name}, which is not a TLS 1.3 suite")
+    if message.legacy_compression_method != 0:
+        raise IllegalParameter("the server chose a compression method")
+    return facts

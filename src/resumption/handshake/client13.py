@@ -1,0 +1,372 @@
+"""The TLS 1.3 client from the ServerHello to its own Finished. RFC 9846, section 4 and appendix A.1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
+from resumption.crypto.certificates import public_key_of
+from resumption.crypto.protection import RecordOpener13, RecordSealer13
+from resumption.crypto.schedule13 import EarlySecret, HandshakeSecrets
+from resumption.crypto.signatures import (
+    certificate_verify_content,
+    verify,
+)
+from resumption.crypto.suites import SUITES, SuiteFacts
+from resumption.crypto.trust import not_after_of
+from resumption.errors import (
+    DecodeError,
+    IllegalParameter,
+    MissingExtension,
+    PeerError,
+    UnexpectedMessage,
+    UnsupportedExtension,
+)
+from resumption.handshake.authentication13 import send_certificate
+from resumption.handshake.established13 import Budget, ClientConnected, Negotiated, TicketSecrets
+from resumption.handshake.offer import Offered
+from resumption.handshake.state import Output, State, Transcript, on
+from resumption.session.gate import Answer, accepted, mechanism_of
+from resumption.session.model import SessionData
+from resumption.session.verdicts import Reason, Resumption
+from resumption.wire import extensions
+from resumption.wire.messages import (
+    Certificate,
+    CertificateRequest,
+    CertificateVerify,
+    EncryptedExtensions,
+    Finished,
+    ServerHello,
+)
+
+__all__ = [
+    "ExpectCertificate",
+    "ExpectCertificateOrRequest",
+    "ExpectCertificateVerify",
+    "ExpectEncryptedExtensions",
+    "ExpectFinished",
+    "on_server_hello",
+    "second_retry",
+]
+
+_KEY_SHARE = int(ExtensionType.key_share)
+_PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
+_SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
+_SERVER_NAME = int(ExtensionType.server_name)
+_SUPPORTED_GROUPS = int(ExtensionType.supported_groups)
+_ALPN = int(ExtensionType.application_layer_protocol_negotiation)
+_SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+
+# Where each extension may appear. RFC 9846, section 4.3 [8446: 4.2].
+_SERVER_HELLO_EXTENSIONS = frozenset({_KEY_SHARE, _PRE_SHARED_KEY, _SUPPORTED_VERSIONS})
+_ENCRYPTED_EXTENSIONS = frozenset(
+    {_SERVER_NAME, _SUPPORTED_GROUPS, _ALPN}
+    | {
+        int(number)
+        for number in (
+            ExtensionType.max_fragment_length,
+            ExtensionType.record_size_limit,
+            ExtensionType.early_data,
+            ExtensionType.client_certificate_type,
+            ExtensionType.server_certificate_type,
+        )
+    }
+)
+_CERTIFICATE_EXTENSIONS = frozenset(
+    {int(ExtensionType.status_request), int(ExtensionType.signed_certificate_timestamp)}
+)
+
+
+def second_retry() -> PeerError:
+    """The error for a second HelloRetryRequest in one connection. RFC 9846, section 4.2.4."""
+    return UnexpectedMessage("a second HelloRetryRequest came")
+
+
+def check_answered(offered: dict[int, bytes], received: dict[int, bytes], allowed: frozenset[int], where: str) -> None:
+    """A response may only answer what was offered, and only where it belongs. RFC 9846, section 4.3 [8446: 4.2]."""
+    for number in received:
+        if number not in offered:
+            raise UnsupportedExtension(f"{where} answers {name_of(ExtensionType, number)}, which was not offered")
+        if number not in allowed:
+            raise IllegalParameter(f"{name_of(ExtensionType, number)} does not belong in {where}")
+
+
+def on_server_hello(
+    offered: Offered, message: ServerHello, transcript: Transcript, out: Output
+) -> ExpectEncryptedExtensions:
+    """Take the server's key share and its answer to the PSK, and switch both directions to handshake keys."""
+    received = message.extensions
+    check_answered(offered.hello.extensions, received, _SERVER_HELLO_EXTENSIONS, "the ServerHello")
+    suite = SUITES[message.cipher_suite]
+    resumed = _PRE_SHARED_KEY in received
+    if resumed:
+        # check_answered already refused an answer to a PSK that was not offered (F29).
+        verdict = accepted(
+            (offered.session.data,) if offered.session is not None else (),
+            Answer(
+                version=_TLS13,
+                suite=message.cipher_suite,
+                selected=extensions.parse_pre_shared_key_server(received[_PRE_SHARED_KEY]),
+            ),
+            offered.policy,
+        )
+        if verdict.reason is not None:
+            raise IllegalParameter(f"the server's choice of PSK is not acceptable: {verdict.reason.sentence}")
+    if _KEY_SHARE not in received:
+        if resumed:
+            raise IllegalParameter("the server resumed without a key exchange, which was not offered (psk_ke)")
+        raise MissingExtension("the ServerHello has no key_share")
+    group, peer_share = extensions.parse_key_share_server(received[_KEY_SHARE])
+    share = next((share for share in offered.shares if share.group == group), None)
+    if share is None:
+        raise IllegalParameter(f"the server's key share is for {name_of(NamedGroup, group)}, which has none of ours")
+    shared_secret = share.finish(peer_share)
+    early = offered.early if resumed and offered.early is not None else EarlySecret.from_psk(suite.hash, None)
+    secrets = early.handshake(shared_secret, transcript.digest())
+    config = offered.config
+    if config.middlebox_compatibility and offered.retry_group is None:
+        out.send_change_cipher_spec()
+    out.read_with(RecordOpener13(suite, secrets.server_handshake_traffic_secret))
+    out.write_with(RecordSealer13(suite, secrets.client_handshake_traffic_secret))
+    return ExpectEncryptedExtensions(offered, suite, group, transcript, secrets, resumed)
+
+
+class _Handshaking(State):
+    """A TLS 1.3 client state: the server's compatibility change_cipher_spec is ignored."""
+
+    __slots__ = ()
+
+    def change_cipher_spec(self, out: Output) -> State:
+        """Ignored. RFC 9846, section 5."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectEncryptedExtensions(_Handshaking):
+    """Awaiting EncryptedExtensions. RFC 9846, section 4.4.1 [8446: 4.3.1]."""
+
+    offered: Offered
+    suite: SuiteFacts
+    group: int
+    transcript: Transcript
+    secrets: HandshakeSecrets
+    resumed: bool
+
+    @on(EncryptedExtensions)
+    def on_encrypted_extensions(
+        self, message: EncryptedExtensions, raw: bytes, out: Output
+    ) -> ExpectCertificateOrRequest | ExpectFinished:
+        """What the server answers to the hello, now confidential."""
+        self.transcript.add(raw)
+        offered, received = self.offered, message.extensions
+        check_answered(offered.hello.extensions, received, _ENCRYPTED_EXTENSIONS, "EncryptedExtensions")
+        alpn = None
+        if received.get(_SERVER_NAME):
+            raise DecodeError("the server's server_name extension is not empty")
+        if _SUPPORTED_GROUPS in received:
+            extensions.parse_supported_groups(received[_SUPPORTED_GROUPS])
+        if _ALPN in received:
+            alpn = extensions.parse_alpn_server(received[_ALPN])
+            if alpn not in offered.config.alpn:
+                raise IllegalParameter("the server chose an application protocol that was not offered")
+        negotiated = Negotiated(
+            config=offered.config,
+            suite=self.suite,
+            group=self.group,
+            server_name=offered.server_name,
+            acknowledged_name=_SERVER_NAME in received,
+            alpn=alpn,
+        )
+        session = offered.session
+        if self.resumed and session is not None:
+            data = session.data
+            return ExpectFinished(
+                negotiated,
+                self.transcript,
+                self.secrets,
+                Identity(
+                    data.peer_chain or ((data.peer_certificate,) if data.peer_certificate else ()),
+                    data.verify_result,
+                    data.auth_time,
+                    data.deadline,
+                    data.verified_name,
+                ),
+                offered,
+                True,
+                None,
+            )
+        return ExpectCertificateOrRequest(negotiated, self.transcript, self.secrets, offered)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the peer is, and how that is known: by a signature just verified, or by the session that was resumed."""
+
+    chain: tuple[bytes, ...]
+    verify_result: int
+    auth_time: float
+    deadline: float
+    verified_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCertificateOrRequest(_Handshaking):
+    """Awaiting CertificateRequest or Certificate. RFC 9846, sections 4.4.2 and 4.5.1 [8446: 4.3.2, 4.4.2]."""
+
+    negotiated: Negotiated
+    transcript: Transcript
+    secrets: HandshakeSecrets
+    offered: Offered
+
+    @on(CertificateRequest)
+    def on_certificate_request(self, message: CertificateRequest, raw: bytes, out: Output) -> ExpectCertificate:
+        """The server asks for our certificate."""
+        self.transcript.add(raw)
+        if message.certificate_request_context:
+            raise IllegalParameter("a CertificateRequest inside the handshake must have an empty context")
+        if _SIGNATURE_ALGORITHMS not in message.extensions:
+            raise MissingExtension("the CertificateRequest has no signature_algorithms")
+        schemes = extensions.parse_signature_algorithms(message.extensions[_SIGNATURE_ALGORITHMS])
+        return ExpectCertificate(self.negotiated, self.transcript, self.secrets, self.offered, schemes)
+
+    @on(Certificate)
+    def on_certificate(self, message: Certificate, raw: bytes, out: Output) -> ExpectCertificateVerify:
+        """The server's chain, with no request before it."""
+        return take_certificate(self.negotiated, self.transcript, self.secrets, self.offered, None, message, raw)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCertificate(_Handshaking):
+    """Awaiting the server's Certificate, after it asked for ours. RFC 9846, section 4.5.1 [8446: 4.4.2]."""
+
+    negotiated: Negotiated
+    transcript: Transcript
+    secrets: HandshakeSecrets
+    offered: Offered
+    requested: tuple[int, ...]
+
+    @on(Certificate)
+    def on_certificate(self, message: Certificate, raw: bytes, out: Output) -> ExpectCertificateVerify:
+        """The server's chain."""
+        return take_certificate(
+            self.negotiated, self.transcript, self.secrets, self.offered, self.requested, message, raw
+        )
+
+
+def take_certificate(
+    negotiated: Negotiated,
+    transcript: Transcript,
+    secrets: HandshakeSecrets,
+    offered: Offered,
+    requested: tuple[int, ...] | None,
+    message: Certificate,
+    raw: bytes,
+) -> ExpectCertificateVerify:
+    """Check the framing of the server's Certificate message and keep its chain. RFC 9846, section 4.5.1."""
+    if message.certificate_request_context:
+        raise IllegalParameter("the server's Certificate must have an empty context")
+    if not message.certificate_list:
+        raise DecodeError("the server's Certificate holds no certificate")
+    for entry in message.certificate_list:
+        check_answered(offered.hello.extensions, entry.extensions, _CERTIFICATE_EXTENSIONS, "a CertificateEntry")
+    transcript.add(raw)
+    chain = tuple(entry.cert_data for entry in message.certificate_list)
+    return ExpectCertificateVerify(negotiated, transcript, secrets, offered, requested, chain)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCertificateVerify(_Handshaking):
+    """Awaiting the proof that the server holds its certificate's key. RFC 9846, section 4.5.2 [8446: 4.4.3]."""
+
+    negotiated: Negotiated
+    transcript: Transcript
+    secrets: HandshakeSecrets
+    offered: Offered
+    requested: tuple[int, ...] | None
+    chain: tuple[bytes, ...]
+
+    @on(CertificateVerify)
+    def on_certificate_verify(self, message: CertificateVerify, raw: bytes, out: Output) -> ExpectFinished:
+        """Verify the chain, the name and the signature."""
+        config = self.offered.config
+        if message.algorithm not in config.schemes:
+            raise IllegalParameter("the server signed with a scheme that was not offered")
+        now = config.clock()
+        name = self.offered.server_name
+        verified_name = None
+        if config.trust is not None:
+            config.trust.verify_server(self.chain, name if config.verify_hostname else None, now)
+            verified_name = name if config.verify_hostname else None
+        content = certificate_verify_content(True, self.transcript.digest())
+        verify(public_key_of(self.chain[0]), message.algorithm, content, message.signature)
+        self.transcript.add(raw)
+        identity = Identity(
+            self.chain,
+            0 if config.trust is not None else 1,
+            now,
+            min(now + config.max_auth_age_s, not_after_of(self.chain)),
+            verified_name,
+        )
+        return ExpectFinished(
+            self.negotiated, self.transcript, self.secrets, identity, self.offered, False, self.requested
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectFinished(_Handshaking):
+    """Awaiting the server's Finished; nobody gets here without a verified or resumed identity. RFC 9846, 4.5.3."""
+
+    negotiated: Negotiated
+    transcript: Transcript
+    secrets: HandshakeSecrets
+    identity: Identity
+    offered: Offered
+    resumed: bool
+    requested: tuple[int, ...] | None
+
+    @on(Finished)
+    def on_finished(self, message: Finished, raw: bytes, out: Output) -> ClientConnected:
+        """Verify it, send our own flight, and switch to application keys."""
+        secrets, transcript, negotiated = self.secrets, self.transcript, self.negotiated
+        secrets.check_server_finished(transcript.digest(), message.verify_data)
+        transcript.add(raw)
+        master = secrets.into_master(transcript.digest())
+        suite = negotiated.suite
+        out.read_with(RecordOpener13(suite, master.server_application_traffic_secret))
+        if self.requested is not None:
+            send_certificate(self.offered.config.certified_key, self.requested, b"", transcript, out)
+        finished = Finished(secrets.client_verify_data(transcript.digest())).pack()
+        out.send(finished)
+        transcript.add(finished)
+        out.write_with(RecordSealer13(suite, master.client_application_traffic_secret))
+        config = self.offered.config
+        now = config.clock()
+        identity = self.identity
+        data = SessionData(
+            version=_TLS13,
+            cipher=suite.suite,
+            id_context=config.id_context,
+            time=now,
+            timeout=config.session_timeout_s,
+            peer_certificate=identity.chain[0] if identity.chain else None,
+            peer_chain=identity.chain,
+            verify_result=identity.verify_result,
+            hostname=negotiated.server_name if negotiated.acknowledged_name else None,
+            alpn=negotiated.alpn,
+            group=negotiated.group,
+            role="client",
+            policy_epoch=config.policy_epoch,
+            auth_time=identity.auth_time,
+            deadline=identity.deadline,
+            verified_name=identity.verified_name,
+        )
+        offered_session = self.offered.session
+        if self.resumed and offered_session is not None:
+            before = offered_session.data
+            resumption = Resumption(True, mechanism=mechanism_of(before), age_s=max(0.0, now - before.time))
+            out.resume(offered_session)
+        else:
+            resumption = Resumption(False, self.offered.reason or Reason.SERVER_DECLINED, peer=negotiated.server_name)
+        out.complete(resumption, data)
+        return ClientConnected(config, data, TicketSecrets(suite, master, transcript.digest()), Budget(config))

@@ -1,0 +1,59 @@
+"""The server up to the choice of a version: the ClientHello, read once and completely.
+
+RFC 9846, section 4.2.2 [8446: 4.1.2]. Every extension that this server knows is parsed here, also those that the
+negotiation will not need: a malformed one is a decode_error whether or not it is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resumption.config import ServerConfig
+from resumption.errors import NoApplicationProtocol, ProtocolVersionUnsupported
+from resumption.handshake import server13
+from resumption.handshake.hello import ClientHelloFacts
+from resumption.handshake.state import Output, State, on
+from resumption.wire.messages import ClientHello
+
+__all__ = ["ExpectClientHello", "start_server"]
+
+
+def start_server(config: ServerConfig) -> State:
+    """The state of a server that has heard nothing yet."""
+    return ExpectClientHello(config)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectClientHello(State):
+    """Awaiting the ClientHello. RFC 9846, sections 4.2.2 and A.2."""
+
+    config: ServerConfig
+
+    @on(ClientHello)
+    def on_client_hello(
+        self, message: ClientHello, raw: bytes, out: Output
+    ) -> server13.ExpectSecondClientHello | server13.AwaitSession | server13.Answered:
+        """Choose the version first; everything else is the version's own affair."""
+        config = self.config
+        facts = ClientHelloFacts(message)
+        versions = facts.versions
+        common = next((version for version in versions if self._speaks(version)), None)
+        if common is None:
+            raise ProtocolVersionUnsupported(
+                "the client offers no version that is enabled here: "
+                + ", ".join(f"0x{version:04x}" for version in versions)
+            )
+        alpn = self._choose_alpn(facts)
+        return server13.negotiate(config, facts, alpn, raw, out)
+
+    def _speaks(self, version: int) -> bool:
+        return self.config.minimum_version <= version <= self.config.maximum_version
+
+    def _choose_alpn(self, facts: ClientHelloFacts) -> bytes | None:
+        """The first of our protocols that the client offers. RFC 7301, section 3.2."""
+        if not facts.alpn or not self.config.alpn:
+            return None
+        for protocol in self.config.alpn:
+            if protocol in facts.alpn:
+                return protocol
+        raise NoApplicationProtocol("the client offers none of the application protocols of this server")

@@ -1,0 +1,509 @@
+"""The TLS 1.3 server from the ClientHello to its first tickets. RFC 9846, section 4 and appendix A.2.
+
+The order is that of the eligibility checklist: policy first (version, suite, certificate), then the session that the
+client offers, which the gate judges, then the binder. An answer from outside (a store) is awaited in `AwaitSession`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from resumption.config import ServerConfig
+from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
+from resumption.crypto.certificates import CertifiedKey, public_key_of
+from resumption.crypto.groups import respond
+from resumption.crypto.protection import RecordOpener13, RecordSealer13
+from resumption.crypto.schedule13 import EarlySecret, HandshakeSecrets, MasterSecrets
+from resumption.crypto.signatures import certificate_verify_content, verify
+from resumption.crypto.suites import SUITES, SuiteFacts
+from resumption.crypto.trust import not_after_of
+from resumption.errors import (
+    CertificateRequired,
+    DecryptError,
+    HandshakeFailure,
+    IllegalParameter,
+    MissingExtension,
+)
+from resumption.handshake.authentication13 import certificate_message, send_certificate_verify
+from resumption.handshake.established13 import Budget, Negotiated, ServerConnected, TicketSecrets
+from resumption.handshake.events import NeedSession
+from resumption.handshake.hello import ClientHelloFacts
+from resumption.handshake.state import Output, State, Transcript, on
+from resumption.session.gate import Offer, eligible
+from resumption.session.model import Session, SessionData
+from resumption.session.verdicts import Abort, Mechanism, Reason, Resumption
+from resumption.wire import extensions
+from resumption.wire.messages import (
+    HELLO_RETRY_REQUEST_RANDOM,
+    Certificate,
+    CertificateRequest,
+    CertificateVerify,
+    ClientHello,
+    EncryptedExtensions,
+    Finished,
+    ServerHello,
+)
+
+__all__ = [
+    "AwaitSession",
+    "ExpectCertificate",
+    "ExpectCertificateVerify",
+    "ExpectFinished",
+    "ExpectSecondClientHello",
+    "negotiate",
+]
+
+_TLS12 = int(ProtocolVersion.TLSv1_2)
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+_SERVER_NAME = int(ExtensionType.server_name)
+_ALPN = int(ExtensionType.application_layer_protocol_negotiation)
+_KEY_SHARE = int(ExtensionType.key_share)
+_COOKIE = int(ExtensionType.cookie)
+_EARLY_DATA = int(ExtensionType.early_data)
+_PADDING = int(ExtensionType.padding)
+_PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
+_SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
+_SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
+_SELECTED_VERSION = extensions.pack_supported_versions_server(_TLS13)
+_MAX_IDENTITIES = 8  # tried per hello; the rest is ignored
+_STATEFUL_LENGTH = 32  # a stateful ticket is a session id; a sealed one is always longer
+
+# What may differ between the first and the second ClientHello. RFC 9846, section 4.2.2 [8446: 4.1.2].
+_MAY_CHANGE = frozenset({_KEY_SHARE, _COOKIE, _EARLY_DATA, _PADDING, _PRE_SHARED_KEY})
+
+
+class _Handshaking(State):
+    """A TLS 1.3 server state: the client's compatibility change_cipher_spec is ignored."""
+
+    __slots__ = ()
+
+    def change_cipher_spec(self, out: Output) -> State:
+        """Ignored. RFC 9846, section 5."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What this server picked from the hello, before any session is looked at."""
+
+    config: ServerConfig
+    facts: ClientHelloFacts
+    raw: bytes
+    transcript: Transcript  # what came before this hello: nothing, or the first one and the request
+    suite: SuiteFacts
+    group: int
+    share: bytes
+    alpn: bytes | None
+    retried: bool
+
+
+def negotiate(
+    config: ServerConfig, facts: ClientHelloFacts, alpn: bytes | None, raw: bytes, out: Output
+) -> ExpectSecondClientHello | AwaitSession | Answered:
+    """Answer a first ClientHello in TLS 1.3. RFC 9846, section 4.2 [8446: 4.1.1]."""
+    hello = facts.hello
+    if hello.legacy_compression_methods != b"\x00":
+        raise IllegalParameter("a TLS 1.3 ClientHello offers exactly the null compression method")
+    suite = next((SUITES[suite] for suite in config.suites_13 if suite in hello.cipher_suites), None)
+    if suite is None:
+        raise HandshakeFailure("the client offers no TLS 1.3 cipher suite that is enabled here")
+    groups, shares = facts.groups, facts.key_shares
+    if (groups is None) != (shares is None):
+        raise MissingExtension("supported_groups and key_share must come together")
+    if groups is None or shares is None:
+        # A PSK-only hello (psk_ke) is not served: every resumption here has its own key exchange (F48).
+        raise MissingExtension("the ClientHello has no key_share")
+    check_shares(groups, shares)
+    offered_shares = dict(shares)
+    common = [group for group in config.groups if group in groups]
+    if not common:
+        raise HandshakeFailure("the client offers no key exchange group that is enabled here")
+    group = next((group for group in common if group in offered_shares), None)
+    transcript = Transcript(suite.hash)
+    if group is not None:
+        choice = Choice(config, facts, raw, transcript, suite, group, offered_shares[group], alpn, False)
+        return choose_session(choice, 0, None, out)
+    wanted = common[0]
+    retry = ServerHello(
+        legacy_version=_TLS12,
+        random=HELLO_RETRY_REQUEST_RANDOM,
+        legacy_session_id_echo=hello.legacy_session_id,
+        cipher_suite=suite.suite,
+        legacy_compression_method=0,
+        extensions={_SUPPORTED_VERSIONS: _SELECTED_VERSION, _KEY_SHARE: extensions.pack_key_share_retry(wanted)},
+    ).pack()
+    out.send(retry)
+    if hello.legacy_session_id:
+        out.send_change_cipher_spec()
+    return ExpectSecondClientHello(config, facts, suite, wanted, alpn, Transcript.after_retry(suite.hash, raw, retry))
+
+
+def check_shares(groups: tuple[int, ...], shares: tuple[tuple[int, bytes], ...]) -> None:
+    """Each share is for a group that is listed, in its order, and none twice. RFC 9846, section 4.3.8 [8446: 4.2.8]."""
+    seen = set()
+    for group, _ in shares:
+        if group in seen:
+            raise IllegalParameter("two key shares are for one group")
+        if group not in groups:
+            raise IllegalParameter("a key share is for a group that supported_groups does not list")
+        seen.add(group)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectSecondClientHello(_Handshaking):
+    """Awaiting the hello that a HelloRetryRequest asked for. RFC 9846, section 4.2.4 [8446: 4.1.4]."""
+
+    config: ServerConfig
+    first: ClientHelloFacts
+    suite: SuiteFacts
+    group: int
+    alpn: bytes | None
+    transcript: Transcript
+
+    @on(ClientHello)
+    def on_client_hello(self, message: ClientHello, raw: bytes, out: Output) -> AwaitSession | Answered:
+        """Nothing may have changed but what the request asked for (F35)."""
+        facts = ClientHelloFacts(message)
+        before = self.first.hello
+        if (
+            message.legacy_version != before.legacy_version
+            or message.random != before.random
+            or message.legacy_session_id != before.legacy_session_id
+            or message.cipher_suites != before.cipher_suites
+            or message.legacy_compression_methods != before.legacy_compression_methods
+        ):
+            raise IllegalParameter("the second ClientHello differs from the first")
+        was, now = before.extensions, message.extensions
+        for number in was.keys() | now.keys():
+            if number not in _MAY_CHANGE and was.get(number) != now.get(number):
+                raise IllegalParameter(f"extension {number} differs between the two ClientHellos")
+        if _PRE_SHARED_KEY in now and _PRE_SHARED_KEY not in was:
+            raise IllegalParameter("the second ClientHello offers a PSK that the first did not")
+        if _EARLY_DATA in now:
+            raise IllegalParameter("the second ClientHello may not announce early data")
+        if _COOKIE in now:
+            raise IllegalParameter("the second ClientHello carries a cookie that nobody sent")
+        shares = facts.key_shares
+        if shares is None:
+            raise MissingExtension("the second ClientHello has no key_share")
+        if len(shares) != 1 or shares[0][0] != self.group:
+            raise IllegalParameter(f"the second ClientHello has no key share for {name_of(NamedGroup, self.group)}")
+        choice = Choice(self.config, facts, raw, self.transcript, self.suite, self.group, shares[0][1], self.alpn, True)
+        return choose_session(choice, 0, None, out)
+
+
+def choose_session(choice: Choice, index: int, reason: Reason | None, out: Output) -> AwaitSession | Answered:
+    """Go through the offered identities from ``index`` on until one passes the gate. RFC 9846, section 4.3.11."""
+    facts, config = choice.facts, choice.config
+    psk = facts.psk
+    if psk is None:
+        return answer(choice, None, reason or Reason.NOT_OFFERED, out)
+    if not facts.has_psk_modes:
+        raise MissingExtension("pre_shared_key came without psk_key_exchange_modes")
+    if len(psk.binders) != len(psk.identities):
+        raise IllegalParameter(f"{len(psk.identities)} PSK identities came with {len(psk.binders)} binders")
+    if not facts.psk_dhe_ke:
+        return answer(choice, None, Reason.NO_PSK_DHE_KE, out)
+    mechanisms = config.mechanisms
+    for position in range(index, min(len(psk.identities), _MAX_IDENTITIES)):
+        identity = psk.identities[position][0]
+        if len(identity) == _STATEFUL_LENGTH:
+            if Mechanism.STATEFUL_13 not in mechanisms:
+                reason = Reason.MECHANISM_DISABLED
+                continue
+            out.ask(NeedSession(identity, _TLS13, Mechanism.STATEFUL_13, config.partition))
+            return AwaitSession(choice, position, reason)
+        session = open_ticket(config, identity, out)
+        if session is None:
+            reason = Reason.UNKNOWN if config.tickets is not None else Reason.MECHANISM_DISABLED
+            continue
+        verdict = judge(choice, session, Mechanism.STATELESS_13)
+        if verdict is None:
+            return accept(choice, position, session, Mechanism.STATELESS_13, out)
+        session.release(out.holder)
+        reason = verdict
+    return answer(choice, None, reason or Reason.UNKNOWN, out)
+
+
+def open_ticket(config: ServerConfig, ticket: bytes, out: Output) -> Session | None:
+    """The session sealed in ``ticket``, its one reference held by the connection; None if it does not open."""
+    if config.tickets is None:
+        return None
+    now = config.clock()
+    packed = config.tickets.open(ticket, partition=config.partition, mechanism=Mechanism.STATELESS_13.value, now=now)
+    return Session.from_packed(packed, holder=out.holder) if packed is not None else None
+
+
+def judge(choice: Choice, session: Session, mechanism: Mechanism) -> Reason | None:
+    """Ask the gate. None means that the session may resume this connection."""
+    facts = choice.facts
+    verdict = eligible(
+        session.data,
+        session.secret,
+        choice.config.policy,
+        Offer(
+            mechanism=mechanism,
+            version=_TLS13,
+            suites=frozenset(facts.hello.cipher_suites),
+            suite=choice.suite.suite,
+            server_name=facts.server_name or None,
+            psk_dhe_ke=facts.psk_dhe_ke,
+        ),
+        choice.config.clock(),
+        resumable=session.is_resumable,
+    )
+    if isinstance(verdict, Abort):
+        raise HandshakeFailure(f"the offered session cannot be resumed: {verdict.reason.sentence}")
+    return verdict.reason
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitSession(_Handshaking):
+    """Awaiting an answer to the question who holds a session. No message may come meanwhile."""
+
+    choice: Choice
+    position: int
+    reason: Reason | None
+
+    def on_answer(self, session: Session | None, out: Output) -> AwaitSession | Answered:
+        """Go on with ``session``, whose reference the connection now holds, or with the next identity."""
+        if session is None:
+            return choose_session(self.choice, self.position + 1, Reason.UNKNOWN, out)
+        verdict = judge(self.choice, session, Mechanism.STATEFUL_13)
+        if verdict is None:
+            return accept(self.choice, self.position, session, Mechanism.STATEFUL_13, out)
+        session.release(out.holder)
+        return choose_session(self.choice, self.position + 1, verdict, out)
+
+
+def accept(choice: Choice, position: int, session: Session, mechanism: Mechanism, out: Output) -> Answered:
+    """The gate let ``session`` pass: now the binder must verify. A wrong one aborts. RFC 9846, section 4.3.11.2."""
+    psk = choice.facts.psk
+    if psk is None:
+        raise MissingExtension("no PSK was offered")
+    early = EarlySecret.from_psk(choice.suite.hash, session.secret)
+    truncated = choice.raw[: -psk.binders_length]
+    try:
+        early.verify_binder(choice.transcript.digest_with(truncated), psk.binders[position])
+    except DecryptError:
+        session.release(out.holder)
+        raise
+    if mechanism is Mechanism.STATEFUL_13 and not out.consume(session):
+        session.release(out.holder)
+        return choose_session(choice, position + 1, Reason.ALREADY_SPENT, out)
+    return answer(choice, Accepted(session, early, position, mechanism), None, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A session that passed the gate and whose binder verified."""
+
+    session: Session
+    early: EarlySecret
+    position: int
+    mechanism: Mechanism
+
+
+def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out: Output) -> Answered:
+    """Send the server's whole flight. RFC 9846, sections 4.2.3 and 4.4 [8446: 4.1.3, 4.3, 4.4]."""
+    config, facts, suite, transcript = choice.config, choice.facts, choice.suite, choice.transcript
+    hello = facts.hello
+    selected: tuple[CertifiedKey, int] | None = None
+    if accepted is None:
+        schemes = facts.schemes
+        if schemes is None:
+            raise MissingExtension("the ClientHello has no signature_algorithms")
+        selected = config.select_certificate(facts.server_name or None, schemes)
+        if selected is None:
+            raise HandshakeFailure("the client can check none of this server's certificates")
+    transcript.add(choice.raw)
+    our_share, shared_secret = respond(choice.group, choice.share)
+    bodies = {
+        _SUPPORTED_VERSIONS: _SELECTED_VERSION,
+        _KEY_SHARE: extensions.pack_key_share_server((choice.group, our_share)),
+    }
+    if accepted is not None:
+        bodies[_PRE_SHARED_KEY] = extensions.pack_pre_shared_key_server(accepted.position)
+    server_hello = ServerHello(
+        legacy_version=_TLS12,
+        random=config.random(32),
+        legacy_session_id_echo=hello.legacy_session_id,
+        cipher_suite=suite.suite,
+        legacy_compression_method=0,
+        extensions=bodies,
+    ).pack()
+    transcript.add(server_hello)
+    out.send(server_hello)
+    if hello.legacy_session_id and not choice.retried:
+        out.send_change_cipher_spec()
+    early = accepted.early if accepted is not None else EarlySecret.from_psk(suite.hash, None)
+    secrets = early.handshake(shared_secret, transcript.digest())
+    out.write_with(RecordSealer13(suite, secrets.server_handshake_traffic_secret))
+    out.read_with(RecordOpener13(suite, secrets.client_handshake_traffic_secret))
+    negotiated = Negotiated(config, suite, choice.group, facts.server_name, bool(facts.server_name), choice.alpn)
+    bodies = {}
+    if facts.server_name:
+        bodies[_SERVER_NAME] = b""
+    if choice.alpn is not None:
+        bodies[_ALPN] = extensions.pack_alpn_server(choice.alpn)
+    flight = EncryptedExtensions(bodies).pack()
+    asked = False
+    if selected is not None:
+        if config.client_auth != "none":
+            asked = True
+            flight += CertificateRequest(
+                b"", {_SIGNATURE_ALGORITHMS: extensions.pack_signature_algorithms(config.schemes)}
+            ).pack()
+        key, scheme = selected
+        flight += certificate_message(key)
+        transcript.add(flight)
+        out.send(flight)
+        send_certificate_verify(key, scheme, True, transcript, out)
+    else:
+        transcript.add(flight)
+        out.send(flight)
+    finished = Finished(secrets.server_verify_data(transcript.digest())).pack()
+    transcript.add(finished)
+    out.send(finished)
+    master = secrets.into_master(transcript.digest())
+    out.write_with(RecordSealer13(suite, master.server_application_traffic_secret))
+    now = config.clock()
+    if accepted is not None:
+        before = accepted.session.data
+        identity = Identity(before.peer_chain, before.verify_result, before.auth_time, before.deadline)
+        resumption = Resumption(True, mechanism=accepted.mechanism, age_s=max(0.0, now - before.time))
+        out.resume(accepted.session)
+    else:
+        identity = Identity((), 0, now, now + config.max_auth_age_s)
+        resumption = Resumption(False, reason or Reason.NOT_OFFERED)
+    progress = Progress(negotiated, transcript, secrets, master, resumption, facts.psk_dhe_ke)
+    return ExpectCertificate(progress) if asked else ExpectFinished(progress, identity)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What is known of the client: its chain (empty when it showed none), and since when."""
+
+    chain: tuple[bytes, ...]
+    verify_result: int
+    auth_time: float
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the states after the server's flight have in common."""
+
+    negotiated: Negotiated
+    transcript: Transcript
+    secrets: HandshakeSecrets
+    master: MasterSecrets
+    resumption: Resumption
+    psk_dhe_ke: bool
+
+    @property
+    def config(self) -> ServerConfig:
+        """The server's settings."""
+        config = self.negotiated.config
+        assert isinstance(config, ServerConfig)
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCertificate(_Handshaking):
+    """Awaiting the client's Certificate, which may be empty. RFC 9846, section 4.5.1 [8446: 4.4.2]."""
+
+    progress: Progress
+
+    @on(Certificate)
+    def on_certificate(self, message: Certificate, raw: bytes, out: Output) -> ExpectCertificateVerify | ExpectFinished:
+        """An empty chain is an answer too; whether it is acceptable is the policy's affair."""
+        progress = self.progress
+        config = progress.config
+        if message.certificate_request_context:
+            raise IllegalParameter("the client's Certificate must have the context of the request: empty")
+        now = config.clock()
+        progress.transcript.add(raw)
+        if not message.certificate_list:
+            if config.client_auth == "required":
+                raise CertificateRequired("this server requires a client certificate")
+            return ExpectFinished(progress, Identity((), 0, now, now + config.max_auth_age_s))
+        for entry in message.certificate_list:
+            if entry.extensions:
+                raise IllegalParameter("the client's CertificateEntry answers an extension that was not asked for")
+        chain = tuple(entry.cert_data for entry in message.certificate_list)
+        if config.trust is not None:
+            config.trust.verify_client(chain, now)
+        return ExpectCertificateVerify(
+            progress, Identity(chain, 0, now, min(now + config.max_auth_age_s, not_after_of(chain)))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCertificateVerify(_Handshaking):
+    """Awaiting the proof that the client holds its certificate's key. RFC 9846, section 4.5.2 [8446: 4.4.3]."""
+
+    progress: Progress
+    identity: Identity
+
+    @on(CertificateVerify)
+    def on_certificate_verify(self, message: CertificateVerify, raw: bytes, out: Output) -> ExpectFinished:
+        """Verify the signature over the transcript."""
+        progress = self.progress
+        if message.algorithm not in progress.config.schemes:
+            raise IllegalParameter("the client signed with a scheme that was not offered")
+        content = certificate_verify_content(False, progress.transcript.digest())
+        verify(public_key_of(self.identity.chain[0]), message.algorithm, content, message.signature)
+        progress.transcript.add(raw)
+        return ExpectFinished(progress, self.identity)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectFinished(_Handshaking):
+    """Awaiting the client's Finished. RFC 9846, section 4.5.3 [8446: 4.4.4]."""
+
+    progress: Progress
+    identity: Identity
+
+    @on(Finished)
+    def on_finished(self, message: Finished, raw: bytes, out: Output) -> ServerConnected:
+        """Verify it, switch to application keys, and issue the first tickets."""
+        progress, identity = self.progress, self.identity
+        negotiated, transcript = progress.negotiated, progress.transcript
+        progress.secrets.check_client_finished(transcript.digest(), message.verify_data)
+        transcript.add(raw)
+        config, suite = progress.config, negotiated.suite
+        out.read_with(RecordOpener13(suite, progress.master.client_application_traffic_secret))
+        data = SessionData(
+            version=_TLS13,
+            cipher=suite.suite,
+            id_context=config.id_context,
+            time=config.clock(),
+            timeout=config.session_timeout_s,
+            peer_certificate=identity.chain[0] if identity.chain else None,
+            peer_chain=identity.chain,
+            verify_result=identity.verify_result,
+            hostname=negotiated.server_name or None,
+            alpn=negotiated.alpn,
+            group=negotiated.group,
+            role="server",
+            partition=config.partition,
+            policy_epoch=config.policy_epoch,
+            auth_time=identity.auth_time,
+            deadline=identity.deadline,
+        )
+        out.complete(progress.resumption, data)
+        connected = ServerConnected(
+            config,
+            data,
+            TicketSecrets(suite, progress.master, transcript.digest()),
+            Budget(config),
+            progress.psk_dhe_ke,
+        )
+        for _ in range(min(config.num_tickets, 1) if progress.resumption.resumed else config.num_tickets):
+            connected.issue_ticket(out)
+        return connected
+
+
+Answered: TypeAlias = ExpectCertificate | ExpectFinished

@@ -1,0 +1,175 @@
+"""What a handshake state is: it declares the messages it accepts, and each handler returns the next state.
+
+A state holds exactly what is known at its point of the handshake, and never the connection. What it wants done goes out
+through `Output`. A message that the state does not declare is one `UnexpectedMessage`, raised here and nowhere else. The
+return annotations of the handlers are the transitions: ``docs/states.md`` is drawn from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from resumption.constants import HandshakeType, name_of
+from resumption.errors import UnexpectedMessage
+
+if TYPE_CHECKING:
+    from resumption.crypto.hashes import HashFacts
+    from resumption.handshake.events import Event, NeedSession
+    from resumption.session.model import Holder, Session, SessionData
+    from resumption.session.verdicts import Resumption
+
+__all__ = ["Opener", "Output", "Sealer", "State", "Transcript", "on"]
+
+_MESSAGE_HASH = bytes([HandshakeType.message_hash, 0, 0])
+
+
+class Sealer(Protocol):
+    """Makes records of one direction under one key."""
+
+    remaining: int
+
+    def seal(self, content_type: int, data: bytes, padding: int = 0) -> bytes:
+        """One complete record with its header."""
+
+    def seal_many(self, content_type: int, data: bytes) -> bytes:
+        """As many complete records as ``data`` needs."""
+
+    def key_update(self) -> None:
+        """Step to the next traffic secret. RFC 9846, section 7.2."""
+
+
+class Opener(Protocol):
+    """Opens records of one direction under one key."""
+
+    remaining: int
+
+    def open(self, header: bytes, body: bytes) -> tuple[int, bytes]:
+        """The content type and plaintext of one record."""
+
+    def key_update(self) -> None:
+        """Step to the next traffic secret. RFC 9846, section 7.2."""
+
+
+class Output(Protocol):
+    """What a state may ask of the connection that drives it."""
+
+    holder: Holder
+
+    def send(self, message: bytes) -> None:
+        """Queue one packed handshake message; a flight shares records until the key changes."""
+
+    def send_change_cipher_spec(self) -> None:
+        """Queue a change_cipher_spec record, unprotected in TLS 1.3."""
+
+    def read_with(self, opener: Opener) -> None:
+        """Open what follows with ``opener``. Refused while part of a handshake message is buffered."""
+
+    def write_with(self, sealer: Sealer) -> None:
+        """Seal what follows with ``sealer``; what was queued goes out under the old key."""
+
+    def update_read_key(self) -> None:
+        """Step the reading key: the peer sent KeyUpdate."""
+
+    def update_write_key(self) -> None:
+        """Step the writing key: KeyUpdate was just queued."""
+
+    def emit(self, event: Event) -> None:
+        """Tell the driver."""
+
+    def ask(self, question: NeedSession) -> None:
+        """Ask for something that lies outside; the state becomes one that awaits the answer."""
+
+    def issue(self, data: SessionData, secret: bytes) -> Session:
+        """Make a new session the connection's own and offer it to the context. The session is borrowed."""
+
+    def consume(self, session: Session) -> bool:
+        """Spend a single-use session, atomically: False if another connection was first."""
+
+    def resume(self, session: Session) -> None:
+        """``session`` resumes this connection: its reference, held by ``holder``, becomes the connection's."""
+
+    def complete(self, resumption: Resumption, data: SessionData) -> None:
+        """The handshake is done: ``data`` are the facts of this connection (also when it was resumed)."""
+
+
+S = TypeVar("S", bound="State")
+Handler = Callable[[Any, Any, bytes, Output], "State"]
+
+
+def on(message: type[Any]) -> Callable[[Handler], Handler]:
+    """Declare a method as the handler of ``message``: ``(self, message, raw, out) -> next state``."""
+
+    def mark(handler: Handler) -> Handler:
+        handler._handles = message  # type: ignore[attr-defined]
+        return handler
+
+    return mark
+
+
+class State:
+    """One point of a handshake. Subclasses are frozen dataclasses; their handlers are marked with `on`."""
+
+    __slots__ = ()
+
+    handlers: ClassVar[dict[int, tuple[Callable[[bytes], Any], Handler]]] = {}
+    handshaking: ClassVar[bool] = True  # False once application data may flow
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        handlers = dict(cls.handlers)
+        for attribute in vars(cls).values():
+            message = getattr(attribute, "_handles", None)
+            if message is not None:
+                handlers[message.msg_type] = (message.parse, attribute)
+        cls.handlers = handlers
+
+    def receive(self, raw: bytes, out: Output) -> State:
+        """Handle one whole handshake message, header included, and return the next state."""
+        handler = self.handlers.get(raw[0])
+        if handler is None:
+            raise UnexpectedMessage(
+                f"{name_of(HandshakeType, raw[0])} came while {type(self).__name__} awaited {self.awaited()}"
+            )
+        parse, method = handler
+        return method(self, parse(raw[4:]), raw, out)
+
+    def change_cipher_spec(self, out: Output) -> State:
+        """Handle a change_cipher_spec record. TLS 1.3 states ignore one while they handshake."""
+        raise UnexpectedMessage(f"change_cipher_spec came while {type(self).__name__} awaited {self.awaited()}")
+
+    @classmethod
+    def awaited(cls) -> str:
+        """The messages this state accepts, for error texts."""
+        return " or ".join(name_of(HandshakeType, number) for number in cls.handlers) or "an answer from its driver"
+
+
+class Transcript:
+    """The running hash of the handshake messages. RFC 9846, section 4.4.1."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, facts: HashFacts, *messages: bytes) -> None:
+        self._hash = facts.new()
+        for message in messages:
+            self._hash.update(message)
+
+    def add(self, raw: bytes) -> None:
+        """Take in one whole message."""
+        self._hash.update(raw)
+
+    def digest(self) -> bytes:
+        """The hash of everything so far."""
+        return self._hash.copy().digest()
+
+    def digest_with(self, raw: bytes) -> bytes:
+        """The hash as it would be with ``raw`` added: for binders over a truncated ClientHello."""
+        forked = self._hash.copy()
+        forked.update(raw)
+        return forked.digest()
+
+    @classmethod
+    def after_retry(cls, facts: HashFacts, client_hello: bytes, retry: bytes) -> Transcript:
+        """The transcript that a HelloRetryRequest restarts: message_hash, then the request itself."""
+        digest = facts.new(client_hello).digest()
+        return cls(facts, _MESSAGE_HASH, bytes([len(digest)]), digest, retry)

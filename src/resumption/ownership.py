@@ -1,0 +1,199 @@
+"""What a connection holds of sessions, and whom it tells about them.
+
+`SessionOwner` is the middle part of a connection: its one reference to its session, the references behind the events of
+the current call, and what the handshake found out. Every count that ``SSL_SESSION_free`` tells of on the connection's
+side changes here and nowhere else. `Host` is the context as a connection sees it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Protocol
+
+from resumption.channel import Channel
+from resumption.config import ClientConfig, ServerConfig
+from resumption.crypto.suites import SUITES
+from resumption.errors import Error, UsageError
+from resumption.handshake.events import Event, HandshakeCompleted, NeedSession, SessionIssued
+from resumption.session.model import Holder, Session, SessionData
+from resumption.session.verdicts import Resumption
+
+__all__ = ["Host", "SessionOwner"]
+
+_numbers = itertools.count(1)
+
+
+class Host(Protocol):
+    """Who made the connection: a context. Called from inside the engine, on the thread that drives it."""
+
+    def find_session(self, connection: SessionOwner, question: NeedSession) -> Session | None:
+        """The session that ``question`` names, with a reference held by ``connection.holder``; None if not known."""
+
+    def must_ask_outside(self, connection: SessionOwner) -> bool:
+        """Whether a question that `find_session` could not answer goes to the driver."""
+
+    def consume(self, connection: SessionOwner, session: Session) -> bool:
+        """Spend a single-use session; False if another connection was first."""
+
+    def session_issued(self, connection: SessionOwner, session: Session) -> None:
+        """``session`` (borrowed) became available."""
+
+    def handshake_started(self, connection: SessionOwner) -> None:
+        """The handshake begins."""
+
+    def handshake_completed(self, connection: SessionOwner) -> None:
+        """The handshake is complete; ``connection.resumption`` says how."""
+
+    def connection_failed(self, connection: SessionOwner, error: Error) -> None:
+        """A fatal alert was sent or received, or the stream was cut."""
+
+
+class SessionOwner(Channel):
+    """A connection as a holder of sessions, and what its handshake found out."""
+
+    __slots__ = (
+        "_config",
+        "_data",
+        "_events",
+        "_explicit",
+        "_host",
+        "_lent",
+        "_session",
+        "holder",
+        "number",
+        "peer_key",
+        "resumption",
+        "server_name",
+    )
+
+    def __init__(
+        self, config: ClientConfig | ServerConfig, host: Host | None, server_name: str, peer_key: bytes | None
+    ) -> None:
+        super().__init__(config.max_message_length, config.max_empty_records)
+        self.number = next(_numbers)
+        self.holder = Holder("connection", str(self.number))
+        self.server_name = server_name
+        self.peer_key = peer_key
+        self.resumption: Resumption | None = None
+        self._config = config
+        self._host = host
+        self._events: list[Event] = []
+        self._data: SessionData | None = None
+        self._explicit = False
+        self._session: Session | None = None
+        self._lent: list[Session] = []  # sessions that events of the current call still show
+
+    @property
+    def is_server(self) -> bool:
+        """Which role this side plays."""
+        return isinstance(self._config, ServerConfig)
+
+    @property
+    def config(self) -> ClientConfig | ServerConfig:
+        """The frozen settings."""
+        return self._config
+
+    # What the handshake found out.
+
+    @property
+    def facts(self) -> SessionData | None:
+        """The facts of this connection, in the form of a session's; None before the handshake is complete."""
+        return self._data
+
+    @property
+    def version(self) -> int | None:
+        """The negotiated version as on the wire (0x0304), or None before the handshake is complete."""
+        return self._data.version if self._data is not None else None
+
+    @property
+    def cipher(self) -> str | None:
+        """IANA name of the suite, or None before the handshake is complete."""
+        return SUITES[self._data.cipher].name if self._data is not None else None
+
+    @property
+    def alpn(self) -> bytes | None:
+        """The application protocol agreed on, or None."""
+        return self._data.alpn if self._data is not None else None
+
+    @property
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """The peer's certificates, leaf first, DER; on a resumed connection those of the original handshake."""
+        return self._data.peer_chain if self._data is not None else ()
+
+    @property
+    def session_reused(self) -> bool:
+        """Whether this connection was resumed (SSL_session_reused)."""
+        return self.resumption is not None and self.resumption.resumed
+
+    # Whose session it is.
+
+    @property
+    def session(self) -> Session | None:
+        """The connection's session, borrowed (SSL_get0_session). None before there is one.
+
+        After a full TLS 1.3 handshake this is not resumable until a ticket has come.
+        """
+        if self._session is None and self._data is not None:
+            self._session = Session.create(self._data, b"", holder=self.holder)
+        return self._session
+
+    def get1_session(self) -> Session | None:
+        """The connection's session with a reference for the application: give it back with ``free()``."""
+        session = self.session
+        return session.up_ref() if session is not None else None
+
+    def _install(self, session: Session | None) -> None:
+        if self.is_server:
+            raise UsageError("only a client can offer a session: on a server the client chooses")
+        if session is not None:
+            session.acquire(self.holder)
+        self._drop_session()
+        self._session = session
+        self._explicit = session is not None
+
+    def _drop_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.release(self.holder)
+
+    def _drop_lent(self) -> None:
+        lent, self._lent = self._lent, []
+        for session in lent:
+            session.release(self.holder)
+
+    # What states ask for, as `resumption.handshake.state.Output` has it.
+
+    def emit(self, event: Event) -> None:
+        """Tell the driver."""
+        self._events.append(event)
+
+    def issue(self, data: SessionData, secret: bytes) -> Session:
+        """Make a new session this connection's own. The one before it lives on for the events of this call."""
+        session = Session.create(data, secret, holder=self.holder)
+        if self._session is not None:
+            self._lent.append(self._session)
+        self._session = session
+        if self._host is not None:
+            self._host.session_issued(self, session)
+        self._events.append(SessionIssued(session))
+        return session
+
+    def consume(self, session: Session) -> bool:
+        """Spend a single-use session; False if another connection was first."""
+        return self._host.consume(self, session) if self._host is not None else True
+
+    def resume(self, session: Session) -> None:
+        """``session``, of which ``holder`` holds a reference, resumes this connection."""
+        if self._session is not session:
+            self._drop_session()
+            self._session = session
+
+    def complete(self, resumption: Resumption, data: SessionData) -> None:
+        """The handshake is complete. What was offered in vain is let go: whoever else holds it can offer it again."""
+        if not resumption.resumed and self._session is not None:
+            self._drop_session()
+        self._data = data
+        self.resumption = resumption
+        if self._host is not None:
+            self._host.handshake_completed(self)
+        self._events.append(HandshakeCompleted(self.resumption))
