@@ -208,7 +208,7 @@ def with_uv(python: Interpreter, folder: Path, requirements: list[str]) -> bool:
 def with_pip(python: Interpreter, folder: Path, requirements: list[str]) -> bool:
     inside = str(folder / BIN / "python")
     # Debian takes ensurepip out of Python; there the machine's own pip can install into an environment that has none.
-    if run_quietly([python.executable, "-c", "import ensurepip, venv"], report=False):
+    if run_quietly([python.executable, "-c", "import ensurepip, venv; ensurepip.version()"], report=False):
         made = run_quietly([python.executable, "-m", "venv", str(folder)])
         pip = [inside, "-m", "pip"]
     else:
