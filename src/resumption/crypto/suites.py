@@ -22,7 +22,16 @@ from resumption.constants import CipherSuite
 from resumption.crypto.hashes import SHA256, SHA384, HashFacts
 from resumption.errors import ConfigurationError
 
-__all__ = ["DEFAULT_SUITES_12", "DEFAULT_SUITES_13", "SUITES", "Aead", "SuiteFacts", "by_name"]
+__all__ = [
+    "DEFAULT_SUITES_12",
+    "DEFAULT_SUITES_13",
+    "SEQUENCE_LIMIT",
+    "SUITES",
+    "TAG_LENGTH",
+    "Aead",
+    "SuiteFacts",
+    "by_name",
+]
 
 TAG_LENGTH = 16
 SEQUENCE_LIMIT = 2**64 - 1  # the 64-bit sequence number must not wrap: RFC 9846, section 5.3; RFC 5246, section 6.1
