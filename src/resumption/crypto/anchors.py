@@ -77,13 +77,22 @@ class Anchors:
     @cached_property
     def digest(self) -> bytes:
         """SHA-256 over the sorted SHA-256 digests of the certificates: equal sets have equal digests."""
-        encoded = (c.public_bytes(serialization.Encoding.DER) for c in self.certificates)
+        encoded = map(self.encoding_of, self.certificates)
         return hashlib.sha256(b"".join(sorted(hashlib.sha256(der).digest() for der in encoded))).digest()
 
     @cached_property
     def builder(self) -> PolicyBuilder | None:
         """A policy builder with these anchors as its store; None when there are none (a store cannot be empty)."""
         return PolicyBuilder().store(Store(list(self.certificates))) if self.certificates else None
+
+    @cached_property
+    def _encodings(self) -> dict[int, bytes]:
+        """By object identity: the verifier hands our own objects back, and encoding one anew costs 5 us."""
+        return {id(c): c.public_bytes(serialization.Encoding.DER) for c in self.certificates}
+
+    def encoding_of(self, certificate: x509.Certificate) -> bytes:
+        """The DER encoding of ``certificate``, which need not be an anchor."""
+        return self._encodings.get(id(certificate)) or certificate.public_bytes(serialization.Encoding.DER)
 
     @cached_property
     def _by_subject(self) -> dict[bytes, list[x509.Certificate]]:
@@ -189,20 +198,21 @@ def _from_file(path: Path) -> _Part:
 
 def _from_directory(directory: Path) -> _Part:
     """OpenSSL's hashed names (``1a2b3c4d.0``), and ``.pem``, ``.crt`` and ``.cer`` files; each real file once."""
-    files: dict[object, Path] = {}
+    files: dict[object, str] = {}
     try:
         names = sorted(os.listdir(directory))
     except OSError as error:
         raise ConfigurationError(f"cannot read the trust directory {directory}: {error.strerror}") from error
     for name in names:
         if _HASHED_NAME.fullmatch(name) or name.lower().endswith(_PLAIN_SUFFIXES):
-            identity = _identity_of(directory / name)
+            path = os.path.join(directory, name)
+            identity = _identity_of(path)
             if identity is not None:
-                files.setdefault(identity, directory / name)
+                files.setdefault(identity, path)
     return _Part((str(directory), *files), lambda: [der for path in files.values() for der in _read_leniently(path)])
 
 
-def _read_leniently(path: Path) -> list[bytes]:
+def _read_leniently(path: str) -> list[bytes]:
     """A file of a directory is only one of many: unreadable ones are passed over."""
     try:
         return der_from(read_source(path, "trust"))
@@ -210,10 +220,10 @@ def _read_leniently(path: Path) -> list[bytes]:
         return []
 
 
-def _identity_of(path: Path) -> tuple[int, int, int, int] | None:
+def _identity_of(path: str | Path) -> tuple[int, int, int, int] | None:
     """What changes when the content of the file changes; None when there is no such file."""
     try:
-        facts = path.stat()
+        facts = os.stat(path)
     except (OSError, ValueError):
         return None
     return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_size

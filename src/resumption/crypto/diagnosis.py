@@ -74,24 +74,24 @@ def check_leaf(leaf: CertificateFacts, purpose: Purpose) -> None:
         raise UnsupportedCertificate(
             f"{whose} may not be used for signatures: issue it with digitalSignature in its key usage", verify_code=26
         )
-    if isinstance(leaf.public_key, rsa.RSAPublicKey) and leaf.public_key.key_size < MIN_RSA_BITS:
+    if leaf.rsa_bits is not None and leaf.rsa_bits < MIN_RSA_BITS:
         raise UnsupportedCertificate(
-            f"{whose} has an RSA key of {leaf.public_key.key_size} bits: it needs {MIN_RSA_BITS}", verify_code=66
+            f"{whose} has an RSA key of {leaf.rsa_bits} bits: it needs {MIN_RSA_BITS}", verify_code=66
         )
 
 
 def explain(
-    certificates: Sequence[x509.Certificate],
     leaf: CertificateFacts,
+    others: Sequence[x509.Certificate],
     anchors: Anchors,
     purpose: Purpose,
     name: ServerName | None,
     now: float,
     failure: Exception,
 ) -> CertificateError:
-    """The error that says why ``certificates`` (leaf first) were refused with ``failure`` at ``now``. Never raises."""
+    """The error that says why ``leaf``, sent with ``others``, was refused with ``failure`` at ``now``. Never raises."""
     try:
-        path = _follow(certificates, anchors)
+        path = _follow(leaf.certificate, others, anchors)
         for reason in (
             _reason_in_path(path, anchors, purpose),
             _reason_in_authorities(path, purpose),
@@ -119,8 +119,8 @@ class _Path:
     trusted: bool = False
 
 
-def _follow(certificates: Sequence[x509.Certificate], anchors: Anchors) -> _Path:
-    path = _Path([certificates[0]], set())
+def _follow(leaf: x509.Certificate, others: Sequence[x509.Certificate], anchors: Anchors) -> _Path:
+    path = _Path([leaf], set())
     checks = MAX_SIGNATURE_CHECKS
     while True:
         current = path.links[-1]
@@ -131,7 +131,7 @@ def _follow(certificates: Sequence[x509.Certificate], anchors: Anchors) -> _Path
         candidates = [c for c in anchors.issuers_of(current) if _key_ids_agree(current, c)]
         candidates += [
             c
-            for c in certificates
+            for c in others
             if c not in path.links and name_key(c, "subject") == issuer_name and _key_ids_agree(current, c)
         ]
         if not candidates:

@@ -57,9 +57,6 @@ def server_name_of(server_name: str) -> ServerName:
     (IPv6 with or without brackets; a zone such as ``%eth0`` is dropped, for no certificate names one). Raises
     `ConfigurationError` for text that can be no server's name. RFC 9525, section 6.2; RFC 6066, section 3.
     """
-    address = _address_of(server_name)
-    if address is not None:
-        return ServerName(str(address), address)
     name = server_name
     if not name.isascii():
         if len(name) > _MAX_INPUT_LENGTH:
@@ -69,6 +66,9 @@ def server_name_of(server_name: str) -> ServerName:
         except UnicodeError:
             raise _refusal("it has an international label that cannot be encoded") from None
     name = name.lower().removesuffix(".")
+    address = _address_of(name)  # only now: the codec turns full-width digits and dots into an address
+    if address is not None:
+        return ServerName(str(address), address)
     if not name:
         raise _refusal("it is empty")
     if len(name) > MAX_NAME_LENGTH:

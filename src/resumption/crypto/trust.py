@@ -20,10 +20,10 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder
 
@@ -158,7 +158,7 @@ class TrustStore:
     @property
     def certificates(self) -> tuple[bytes, ...]:
         """The trusted certificates, DER."""
-        return tuple(c.public_bytes(serialization.Encoding.DER) for c in self._anchors.certificates)
+        return tuple(map(self._anchors.encoding_of, self._anchors.certificates))
 
     @property
     def subjects(self) -> tuple[bytes, ...]:
@@ -196,18 +196,18 @@ class TrustStore:
             if remembered is not None:
                 return remembered
         leaf = facts_of(chain[0])
-        certificates = [parse_certificate(der) for der in chain]
+        others = [parse_certificate(der) for der in chain[1:]]
         moment = _moment(now)
         try:
-            path = self._build(leaf, certificates[1:], purpose, name, moment)
+            path = self._build(leaf, others, purpose, name, moment)
         except CertificateError:
             raise
         except (
             Exception
         ) as failure:  # VerificationError, UnsupportedAlgorithm, and whatever an odd certificate provokes
-            raise explain(certificates, leaf, self._anchors, purpose, name, now, failure) from None
+            raise explain(leaf, others, self._anchors, purpose, name, now, failure) from None
         check_leaf(leaf, purpose)
-        verified = (chain[0], *(c.public_bytes(serialization.Encoding.DER) for c in path[1:]))
+        verified = (chain[0], *map(self._anchors.encoding_of, path[1:]))
         if verdicts is not None:
             verdicts.put(key, verified, now)
         return verified
@@ -281,6 +281,7 @@ def _moment(now: float) -> datetime.datetime:
         raise ConfigurationError("the present time is not a number of seconds since the epoch") from error
 
 
+@lru_cache(maxsize=256)
 def _subject_of(name: ServerName) -> x509.DNSName | x509.IPAddress | None:
     """``name`` as the verifier takes it. None for one that it refuses though it is in use, such as ``my_service``."""
     if name.address is not None:
