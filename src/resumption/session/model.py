@@ -17,7 +17,8 @@ from collections.abc import Callable, Hashable, MutableMapping
 from typing import Any, Generic, NoReturn, Protocol, TypeVar, final, overload
 
 from resumption.constants import MAX_ID_CONTEXT_LENGTH, MAX_SECRET_LENGTH, MAX_SESSION_ID_LENGTH
-from resumption.errors import SessionError
+from resumption.errors import SessionError, SessionFormatError
+from resumption.session import der, packed, text
 from resumption.session.facts import SessionData
 from resumption.session.ledger import APPLICATION, FIRST_FREE_BIT, Counted, Holder, Step, tracing
 
@@ -167,6 +168,71 @@ class Session(Counted):
             if self._ex_data:
                 copy._ex_data = dict(self._ex_data)
         return copy
+
+    # Writing and reading it.
+
+    @classmethod
+    def decode(
+        cls, encoded: bytes | bytearray | memoryview, *, now: Callable[[], float] = time.time
+    ) -> tuple[Session, int]:
+        """Read one SSL_SESSION at the start of ``encoded`` (d2i_SSL_SESSION); also how many bytes it took.
+
+        The application holds the session. One that was written without a time was made ``now()``. What follows it is
+        not looked at. `SessionFormatError` for anything but well-formed DER. A mark that it is not resumable is not
+        part of this format: OpenSSL loses it too.
+        """
+        data, secret, consumed = der.decode(encoded, now)
+        return cls.create(data, secret, event="read from DER"), consumed
+
+    @classmethod
+    def from_der(cls, encoded: bytes | bytearray | memoryview, *, now: Callable[[], float] = time.time) -> Session:
+        """The session that ``encoded`` is, as `decode`; with anything after it, `SessionFormatError`."""
+        data, secret, consumed = der.decode(encoded, now)
+        if consumed != len(encoded):
+            raise SessionFormatError(f"{len(encoded) - consumed} bytes follow the session")
+        return cls.create(data, secret, event="read from DER")
+
+    @classmethod
+    def from_pem(cls, content: str | bytes, *, now: Callable[[], float] = time.time) -> Session:
+        """The session in the first ``SSL SESSION PARAMETERS`` block of ``content``, as `from_der`."""
+        return cls.from_der(der.from_pem(content), now=now)
+
+    @classmethod
+    def from_packed(cls, content: bytes | bytearray | memoryview, *, holder: Holder = APPLICATION) -> Session:
+        """The session that `to_packed` wrote, held by ``holder``. `SessionFormatError` for anything else."""
+        data, secret, not_resumable = packed.unpack(content)
+        session = cls.create(data, secret, holder=holder, event="read")
+        if not_resumable:
+            session._state |= _NOT_RESUMABLE
+        return session
+
+    def to_der(self) -> bytes:
+        """OpenSSL's encoding (i2d_SSL_SESSION). It contains the secret.
+
+        `SessionError` if there is no version or cipher suite yet. Our own facts (`peer_chain`, `role`, `partition`,
+        `policy_epoch`, `auth_time`, `deadline`, `verified_name`, `replay_domain`), the fraction of the time, the mark
+        of `mark_not_resumable` and `ex_data` are not in it.
+        """
+        return der.encode(self.data, self.secret)
+
+    def to_pem(self) -> str:
+        """`to_der` in PEM (PEM_write_SSL_SESSION). It contains the secret."""
+        return der.to_pem(self.to_der())
+
+    def to_packed(self) -> bytes:
+        """All facts, the mark of `mark_not_resumable` and the secret, compact and in the clear. See `from_packed`."""
+        return packed.pack(self.data, self.secret, not_resumable=self.is_marked_not_resumable)
+
+    def to_text(self) -> str:
+        """A description over several lines (SSL_SESSION_print). It contains the secret."""
+        return text.to_text(self.data, self.secret)
+
+    def to_keylog(self) -> str:
+        """The NSS key log line (SSL_SESSION_print_keylog), with the secret. `SessionError` without id or secret."""
+        return text.to_keylog(self.data, self.secret)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Session], tuple[bytes]]:
+        return Session.from_packed, (self.to_packed(),)
 
     # What it is.
 
