@@ -14,9 +14,15 @@ from resumption.constants import (
     AlertLevel,
     ContentType,
 )
-from resumption.crypto.protection import PlainOpener, PlainSealer
+from resumption.crypto.protection import (
+    PlainOpener,
+    PlainSealer,
+    RecordOpener,
+    RecordOpener13,
+    RecordSealer,
+    RecordSealer13,
+)
 from resumption.errors import TooManyMessages, UnexpectedMessage
-from resumption.handshake.state import Opener, Sealer
 from resumption.wire.records import HandshakeBuffer, RecordReader
 
 __all__ = ["Channel"]
@@ -45,8 +51,8 @@ class Channel:
     def __init__(self, max_message_length: int, idle_limit: int) -> None:
         self._reader = RecordReader()
         self._handshake = HandshakeBuffer(max_message_length)
-        self._opener: Opener = PlainOpener()
-        self._sealer: Sealer = PlainSealer()
+        self._opener: RecordOpener = PlainOpener()
+        self._sealer: RecordSealer = PlainSealer()
         self._flight: list[bytes] = []
         self._out: list[bytes] = []
         self._idle = 0
@@ -65,13 +71,13 @@ class Channel:
             self._flush()
         self._out.append(_CHANGE_CIPHER_SPEC_RECORD)
 
-    def read_with(self, opener: Opener) -> None:
+    def read_with(self, opener: RecordOpener) -> None:
         """Open what follows with ``opener``. RFC 9846, section 5.1: messages must not span key changes."""
         self._check_boundary()
         self._opener = opener
         self._reader.limit = MAX_CIPHERTEXT_LENGTH_13
 
-    def write_with(self, sealer: Sealer) -> None:
+    def write_with(self, sealer: RecordSealer) -> None:
         """Seal what follows with ``sealer``; what was queued still goes out under the key before."""
         if self._flight:
             self._flush()
@@ -80,13 +86,15 @@ class Channel:
     def update_read_key(self) -> None:
         """Step the reading key. RFC 9846, section 7.2."""
         self._check_boundary()
-        self._opener.key_update()
+        if isinstance(self._opener, RecordOpener13):
+            self._opener.key_update()
 
     def update_write_key(self) -> None:
         """Step the writing key. RFC 9846, section 7.2."""
         if self._flight:
             self._flush()
-        self._sealer.key_update()
+        if isinstance(self._sealer, RecordSealer13):
+            self._sealer.key_update()
 
     # What the connection itself uses.
 

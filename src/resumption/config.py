@@ -134,7 +134,7 @@ class ClientConfig(Config):
         }
         if self.alpn:
             bodies[ExtensionType.application_layer_protocol_negotiation] = extensions.pack_alpn(self.alpn)
-        bodies[ExtensionType.supported_versions] = extensions.pack_supported_versions(
+        bodies[ExtensionType.supported_versions] = extensions.pack_supported_versions_client(
             tuple(range(self.maximum_version, self.minimum_version - 1, -1))
         )
         bodies[ExtensionType.psk_key_exchange_modes] = extensions.pack_psk_key_exchange_modes(

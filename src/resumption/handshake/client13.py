@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
-from resumption.crypto.certificates import public_key_of
+from resumption.crypto.certificates import not_after_of, public_key_of
 from resumption.crypto.protection import RecordOpener13, RecordSealer13
 from resumption.crypto.schedule13 import EarlySecret, HandshakeSecrets
 from resumption.crypto.signatures import (
@@ -13,7 +13,6 @@ from resumption.crypto.signatures import (
     verify,
 )
 from resumption.crypto.suites import SUITES, SuiteFacts
-from resumption.crypto.trust import not_after_of
 from resumption.errors import (
     DecodeError,
     IllegalParameter,

@@ -171,7 +171,7 @@ class ServerConnected(_Connected):
         now = config.clock()
         lifetime_s = min(config.session_timeout_s, MAX_TICKET_LIFETIME_S, int(self.data.deadline - now))
         if not config.stateful and config.tickets is not None:
-            lifetime_s = min(lifetime_s, int(config.tickets.max_lifetime_s(now)))
+            lifetime_s = min(lifetime_s, config.tickets.lifetime_left(now))
         if lifetime_s <= 0:
             return False
         nonce = self.tickets.next_nonce()

@@ -91,7 +91,8 @@ class ClientHelloFacts:
     @property
     def alpn(self) -> tuple[bytes, ...]:
         """The application protocols offered."""
-        return self.values.get(_ALPN, ())
+        names: tuple[bytes, ...] = self.values.get(_ALPN, ())
+        return names
 
     @property
     def key_shares(self) -> tuple[tuple[int, bytes], ...] | None:

@@ -11,13 +11,12 @@ from typing import TypeAlias
 
 from resumption.config import ServerConfig
 from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
-from resumption.crypto.certificates import CertifiedKey, public_key_of
+from resumption.crypto.certificates import CertifiedKey, not_after_of, public_key_of
 from resumption.crypto.groups import respond
 from resumption.crypto.protection import RecordOpener13, RecordSealer13
 from resumption.crypto.schedule13 import EarlySecret, HandshakeSecrets, MasterSecrets
 from resumption.crypto.signatures import certificate_verify_content, verify
 from resumption.crypto.suites import SUITES, SuiteFacts
-from resumption.crypto.trust import not_after_of
 from resumption.errors import (
     CertificateRequired,
     DecryptError,
@@ -277,7 +276,9 @@ class AwaitSession(_Handshaking):
         return choose_session(self.choice, self.position + 1, verdict, out)
 
 
-def accept(choice: Choice, position: int, session: Session, mechanism: Mechanism, out: Output) -> Answered:
+def accept(
+    choice: Choice, position: int, session: Session, mechanism: Mechanism, out: Output
+) -> AwaitSession | Answered:
     """The gate let ``session`` pass: now the binder must verify. A wrong one aborts. RFC 9846, section 4.3.11.2."""
     psk = choice.facts.psk
     if psk is None:

@@ -15,40 +15,14 @@ from resumption.errors import UnexpectedMessage
 
 if TYPE_CHECKING:
     from resumption.crypto.hashes import HashFacts
+    from resumption.crypto.protection import RecordOpener, RecordSealer
     from resumption.handshake.events import Event, NeedSession
     from resumption.session.model import Holder, Session, SessionData
     from resumption.session.verdicts import Resumption
 
-__all__ = ["Opener", "Output", "Sealer", "State", "Transcript", "on"]
+__all__ = ["Output", "State", "Transcript", "on"]
 
 _MESSAGE_HASH = bytes([HandshakeType.message_hash, 0, 0])
-
-
-class Sealer(Protocol):
-    """Makes records of one direction under one key."""
-
-    remaining: int
-
-    def seal(self, content_type: int, data: bytes, padding: int = 0) -> bytes:
-        """One complete record with its header."""
-
-    def seal_many(self, content_type: int, data: bytes) -> bytes:
-        """As many complete records as ``data`` needs."""
-
-    def key_update(self) -> None:
-        """Step to the next traffic secret. RFC 9846, section 7.2."""
-
-
-class Opener(Protocol):
-    """Opens records of one direction under one key."""
-
-    remaining: int
-
-    def open(self, header: bytes, body: bytes) -> tuple[int, bytes]:
-        """The content type and plaintext of one record."""
-
-    def key_update(self) -> None:
-        """Step to the next traffic secret. RFC 9846, section 7.2."""
 
 
 class Output(Protocol):
@@ -62,10 +36,10 @@ class Output(Protocol):
     def send_change_cipher_spec(self) -> None:
         """Queue a change_cipher_spec record, unprotected in TLS 1.3."""
 
-    def read_with(self, opener: Opener) -> None:
+    def read_with(self, opener: RecordOpener) -> None:
         """Open what follows with ``opener``. Refused while part of a handshake message is buffered."""
 
-    def write_with(self, sealer: Sealer) -> None:
+    def write_with(self, sealer: RecordSealer) -> None:
         """Seal what follows with ``sealer``; what was queued goes out under the old key."""
 
     def update_read_key(self) -> None:
@@ -150,7 +124,7 @@ class Transcript:
     __slots__ = ("_hash",)
 
     def __init__(self, facts: HashFacts, *messages: bytes) -> None:
-        self._hash = facts.new()
+        self._hash = facts.new(b"")
         for message in messages:
             self._hash.update(message)
 
