@@ -106,7 +106,7 @@ class Step:
 
     def __str__(self) -> str:
         by = f" by {self.holder}" if self.holder else ""
-        return f"{self.event}{by} at {self.place}: {self.references} left"
+        return f"{self.event}{by} at {self.place}, references: {self.references}"
 
 
 class _Trace:
@@ -292,11 +292,7 @@ class Counted:
                     del several[holder]
                     if holder is APPLICATION:
                         self._state |= _FREED_BEFORE
-                    for last in several:  # back to the compact form when one holder is left
-                        if several[last] == self._count and self._several is several:
-                            self._only = last
-                            self._several = None
-                        break
+                    self._collapse(several)
             else:
                 raise self._not_held_error(holder)
             if place:
@@ -310,16 +306,34 @@ class Counted:
         """Make one reference of ``old`` one of ``new``, at once. `ReferenceCountError` if ``old`` has none."""
         place = _place() if _trace_on else ""
         with self._lock:
-            if self._only is old and self._count == 1:
-                self._only = new
-                if place:
-                    self._write("handed over", old, place, -1)
-                    self._write("taken over", new, place, 1)
-            elif self._only is old or (self._several is not None and old in self._several):
-                self.acquire(new)
-                self.release(old)
-            else:
-                raise self._not_held_error(old)
+            while True:
+                several = self._several
+                if self._only is old and self._count == 1:
+                    self._only = new
+                    break
+                if several is not None and old in several:
+                    if several[old] > 1:
+                        several[old] -= 1
+                    else:
+                        del several[old]
+                    if new in several:
+                        several[new] += 1
+                    else:
+                        several[new] = 1
+                    self._collapse(several)
+                    break
+                if self._only is not old:
+                    raise self._not_held_error(old)
+                if new is old:
+                    break
+                several = {old: self._count - 1, new: 1}
+                if self._only is old and self._count == several[old] + 1:
+                    self._several = several
+                    self._only = None
+                    break
+            if place:
+                self._write("handed over", old, place, -1)
+                self._write("taken over", new, place, 1)
 
     def up_ref(self, holder: str | None = None) -> Self:
         """Take a reference for the application (SSL_SESSION_up_ref). `free` it when done, or use ``with``.
@@ -346,6 +360,14 @@ class Counted:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release(APPLICATION)
+
+    def _collapse(self, several: dict[Holder, int]) -> None:
+        """Back to the compact form if one holder is left."""
+        for last in several:
+            if several[last] == self._count and self._several is several:
+                self._only = last
+                self._several = None
+            break
 
     # The end.
 
@@ -381,10 +403,13 @@ class Counted:
         if holder is not None and change > 0:
             trace.taken.setdefault(holder, []).append(place)
         elif holder is not None and change < 0:
-            places = trace.taken.get(holder)
-            if places:
+            places = trace.taken.get(holder, [])
+            if len(places) > 1:
                 places.pop()
-            trace.given_back[holder] = place
+            else:
+                trace.taken.pop(holder, None)
+            if event == "given back":
+                trace.given_back[holder] = place
 
     def note(self, event: str, holder: Holder | None = None) -> None:
         """Add a line to `life`, if tracing is on: something that happened to it other than to its count."""
@@ -394,28 +419,30 @@ class Counted:
                 self._write(event, holder, place, 0)
 
     def _freed_error(self) -> SessionFreedError:
+        return SessionFreedError(self._epitaph())
+
+    def _epitaph(self) -> str:
         name, holder, place = self._ended or (self._describe(), "", "")
-        last = ", ".join(filter(None, (holder, place)))
-        text = f"{name} was freed when its last holder{f' ({last})' if last else ''} let go; its secrets are gone."
-        return SessionFreedError(text if place else f"{text} {_HINT}")
+        last = f"{holder}, {place}" if place else holder
+        hint = "" if place else f" ({_HINT})"
+        return f"{name} was freed when its last holder{last and f' ({last})'} let go; its secrets are gone{hint}."
 
     def _not_held_error(self, holder: Holder) -> ReferenceCountError:
-        name = self._describe() if self._ended is None else self._ended[0]
-        who = f"the {holder}" if holder.kind == "application" else str(holder)
+        ended, is_application = self._ended, holder.kind == "application"
+        name = self._describe() if ended is None else ended[0]
+        who = f"the {holder}" if is_application else str(holder)
         place = self._trace.given_back.get(holder, "") if self._trace is not None else ""
-        if self._ended is not None and not place and self._ended[1] == str(holder):
-            place = self._ended[2]
-        freed_before = bool(place) or (holder is APPLICATION and self._state & _FREED_BEFORE)
-        if freed_before or (self._ended is not None and self._ended[1] == str(holder)):
-            which = "its last" if holder is not APPLICATION or self._state & _HAD_SEVERAL else "its only"
-            text = f"{who} already freed {which} reference to {name}"
-            text = f"{text} (at {place})." if place else f"{text}. {_HINT}"
-            return ReferenceCountError(text) if self._ended is None else DoubleFreeError(text)
-        if self._ended is not None:
-            return DoubleFreeError(f"{who} holds no reference to {name}. {self._freed_error()}")
-        held_by = ", ".join(str(one) for one in self.holders)
-        advice = " Take one with get1_session() or up_ref() before you free it." if holder.kind == "application" else ""
-        return ReferenceCountError(f"{who} holds no reference to {name}; held by: {held_by}.{advice}")
+        was_last = ended is not None and ended[1] == str(holder)
+        if place or was_last or (holder is APPLICATION and self._state & _FREED_BEFORE):
+            which = "only" if holder is APPLICATION and not self._state & _HAD_SEVERAL else "last"
+            words = f"{who} already freed its {which} reference to {name} ({f'at {place}' if place else _HINT})."
+        elif ended is not None:
+            words = f"{who} holds no reference: {self._epitaph()}"
+        else:
+            words = f"{who} holds no reference to {name}; held by: {', '.join(map(str, self.holders))}."
+            if is_application:
+                words += " Take one with get1_session() or up_ref() before you free it."
+        return ReferenceCountError(words) if ended is None else DoubleFreeError(words)
 
     def _leak_message(self) -> str:
         """What to warn about when it is collected; "" if the application holds nothing."""
@@ -424,11 +451,11 @@ class Counted:
             return ""
         number = sum(leaked.values())
         places = [place for holder in leaked for place in (self._trace.taken.get(holder, ()) if self._trace else ())]
-        where = f"taken at {', '.join(places)}" if places else _HINT[:-1]
+        where = f"taken at {', '.join(places)}" if places else _HINT
         return (
             f"{self._describe()} was collected with {number} reference{'s' if number > 1 else ''} of the application "
             f"outstanding ({where}). Give each back with free(), or use `with`."
         )
 
 
-_HINT = "Switch on resumption.tracing() (or RESUMPTION_TRACE=1) to see where."
+_HINT = "switch on resumption.tracing() or RESUMPTION_TRACE=1 to see where"
