@@ -1,0 +1,425 @@
+"""The ring of ticket and record keys: derived from one secret by time, so that a fleet agrees without talking.
+
+Time is cut into epochs (an hour), each with its own ticket key, and generations (a day), each with its own root
+(`resumption.session.roots`). Whoever has the secret and a clock computes the same keys: rotation is time passing.
+
+This module decides which keys exist now, and never touches a ticket: that is `resumption.session.tickets` and
+`resumption.session.sealing`. It reads no clock: every method is told ``now``, in seconds since the epoch.
+
+Clock rules. The ring never moves backwards: it accepts around the latest epoch it has seen. While the clock is at most
+one epoch behind that, tickets go on being issued, under the latest key; further behind, none are issued and those out
+are still accepted. A clock that makes no sense (not a number, before 1970, after 9999) changes and issues nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from resumption.constants import MAX_TICKET_LIFETIME_S
+from resumption.errors import ConfigurationError, UsageError
+from resumption.session import forking
+from resumption.session.derivation import PreparedHmac, check_diversity, overwrite
+from resumption.session.roots import RatchetRoots, StaticRoots
+
+__all__ = [
+    "EpochKey",
+    "GenerationKeys",
+    "KeyRing",
+    "RingTimes",
+    "TicketKeyStatus",
+    "TicketStatus",
+    "Window",
+]
+
+_ROOT_LENGTH = 32
+_KEY_NAME_LENGTH = 16
+_LAST_MOMENT = 253_402_300_800.0  # the year 10000: later clocks are wrong
+_MOST_EPOCHS_ACCEPTED = 2048
+_CLOSED = 1 << 62  # the latest epoch of a closed ring: no clock gets there
+_STATE_FORMAT = "resumption ticket ring 1"
+
+
+@dataclass(frozen=True, slots=True)
+class RingTimes:
+    """How time is cut up. All in seconds; the whole fleet must use the same numbers.
+
+    ``epoch_s``: how long one ticket key is issued with. ``generation_s``: how long one root lasts, a multiple of it.
+    ``skew_s``: how far clocks may differ; a new key is first used this long after its epoch begins, so that slower
+    clocks know it. ``lifetime_s``: how long a ticket is accepted at most; RFC 9846, section 4.7.1 allows seven days.
+    Raises `ConfigurationError` if the numbers do not fit together.
+    """
+
+    epoch_s: int = 3600
+    generation_s: int = 86_400
+    skew_s: int = 60
+    lifetime_s: int = 86_400
+
+    def __post_init__(self) -> None:
+        for name in ("epoch_s", "generation_s", "skew_s", "lifetime_s"):
+            if type(getattr(self, name)) is not int:
+                raise ConfigurationError(f"{name} must be a whole number of seconds")
+        if self.epoch_s < 1:
+            raise ConfigurationError("epoch_s must be at least 1")
+        if self.generation_s < self.epoch_s or self.generation_s % self.epoch_s:
+            raise ConfigurationError(f"generation_s must be a multiple of epoch_s ({self.epoch_s})")
+        if not 0 <= self.skew_s < self.epoch_s:
+            raise ConfigurationError(f"skew_s must be from 0 to below epoch_s ({self.epoch_s})")
+        if not 0 < self.lifetime_s <= MAX_TICKET_LIFETIME_S:
+            raise ConfigurationError(f"lifetime_s must be from 1 to {MAX_TICKET_LIFETIME_S}, seven days")
+        if self.epochs_accepted > _MOST_EPOCHS_ACCEPTED:
+            raise ConfigurationError(f"lifetime_s is more than {_MOST_EPOCHS_ACCEPTED} times epoch_s")
+
+    @property
+    def epochs_accepted(self) -> int:
+        """For how many epochs after its own a ticket key is still accepted."""
+        return -(-self.lifetime_s // self.epoch_s)
+
+    def epoch_at(self, now: float) -> int:
+        """The number of the epoch at ``now``, or -1 if that is no time a working clock shows."""
+        return int(now // self.epoch_s) if 0.0 <= now < _LAST_MOMENT else -1
+
+    def generation_of(self, epoch: int) -> int:
+        """The number of the generation that an epoch belongs to."""
+        return epoch * self.epoch_s // self.generation_s
+
+    def bound(self, kind: bytes) -> bytes:
+        """The numbers that change what keys mean, for use in a derivation."""
+        return kind + self.epoch_s.to_bytes(8, "big") + self.generation_s.to_bytes(8, "big")
+
+
+class EpochKey:
+    """The key that tickets are sealed with during one epoch. Immutable."""
+
+    __slots__ = ("epoch", "generation", "mac", "name")
+
+    def __init__(self, root: PreparedHmac, generation: int, epoch: int) -> None:
+        number = epoch.to_bytes(8, "big")
+        self.epoch = epoch
+        self.generation = generation
+        self.name = root.expand(b"name" + number)[:_KEY_NAME_LENGTH]
+        self.mac = PreparedHmac(root.expand(b"stek" + number))
+
+
+class GenerationKeys:
+    """The keys for records in a store during one generation. Immutable."""
+
+    __slots__ = ("generation", "index", "record")
+
+    def __init__(self, root: PreparedHmac, generation: int) -> None:
+        self.generation = generation
+        self.index = PreparedHmac(root.expand(b"index"))
+        self.record = PreparedHmac(root.expand(b"record"))
+
+
+class Window:
+    """Every key that is accepted while ``top`` is the latest epoch seen. Immutable: a ring swaps it for another."""
+
+    __slots__ = ("by_epoch", "by_name", "generations", "top")
+
+    def __init__(self, top: int, keys: list[EpochKey], generations: list[GenerationKeys]) -> None:
+        self.top = top
+        self.by_epoch = {key.epoch: key for key in keys}
+        self.by_name = {key.name: key for key in keys}
+        self.generations = {keys.generation: keys for keys in generations}
+
+
+@dataclass(frozen=True, slots=True)
+class TicketKeyStatus:
+    """One ticket key as an operator may see it: its public name and its dates, never the key."""
+
+    name: str  # hexadecimal, as at the front of every ticket sealed with it
+    epoch: int
+    generation: int
+    age_s: float  # negative: it will be issued with later, and is accepted already
+    accepted_for_s: float
+    is_issuing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TicketStatus:
+    """What an operator may know of a set of ticket keys. Two nodes agree if mode and fingerprint do."""
+
+    mode: str  # "static", "ratchet" or "openssl"
+    forward_secrecy: str  # in words; "no forward secrecy" if the secret opens every ticket ever made
+    fingerprint: str
+    not_issuing_because: str | None  # None: tickets are issued
+    keys: tuple[TicketKeyStatus, ...]  # oldest first
+    counts: Mapping[str, int]
+
+    @property
+    def issuing(self) -> str | None:
+        """The name of the key that new tickets are sealed with, or None."""
+        return next((key.name for key in self.keys if key.is_issuing), None)
+
+
+class KeyRing:
+    """The keys that exist now. One ring may be used by any number of threads; it survives a fork and is never pickled.
+
+    Reading takes no lock: the present `Window` is one immutable object, swapped when an epoch begins.
+    """
+
+    def __init__(self, roots: StaticRoots | RatchetRoots, times: RingTimes, fingerprint: str) -> None:
+        self.times = times
+        self.fingerprint = fingerprint
+        self._roots = roots
+        self._window = Window(-1, [], [])
+        self._issuing_epoch = -1
+        self._revoked_generations: set[int] = set()
+        self._revoked_names: set[bytes] = set()
+        self._lock = threading.Lock()
+        forking.watch(self)
+
+    @classmethod
+    def from_material(
+        cls, material: bytearray, times: RingTimes, *, ratchet: bool, first_generation: int | None
+    ) -> KeyRing:
+        """A ring whose roots derive from vetted ``material``, by HKDF; the numbers in ``times`` are part of it.
+
+        ``first_generation`` is the generation the material stands for in ratchet mode; None: the first one used.
+        ``material`` is overwritten.
+        """
+        secret = PreparedHmac(PreparedHmac(_STATE_FORMAT.encode()).digest(bytes(material)))  # HKDF-Extract
+        overwrite(material)
+        kind = b"ratchet" if ratchet else b"static"
+        fingerprint = secret.expand(times.bound(b"fingerprint " + kind))[:6].hex()
+        root = secret.expand(times.bound(b"root " + kind))
+        return cls(RatchetRoots(root, first_generation) if ratchet else StaticRoots(root), times, fingerprint)
+
+    @property
+    def is_ratchet(self) -> bool:
+        """Whether generations that have passed are forgotten."""
+        return isinstance(self._roots, RatchetRoots)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._window.top == _CLOSED
+
+    # --- which keys --------------------------------------------------------------------------------------------------
+
+    def window(self, now: float) -> Window:
+        """Every key accepted at ``now``."""
+        window = self._window
+        epoch = self.times.epoch_at(now)
+        return self._move_to(epoch) if epoch > window.top else window
+
+    def issuing_key(self, now: float) -> EpochKey | None:
+        """The key to seal a ticket with at ``now``; None if no ticket may be issued (see `why_not_issuing`)."""
+        window = self.window(now)
+        epoch = self.times.epoch_at(now)
+        if not max(0, window.top - 1) <= epoch <= window.top:
+            return None
+        first = self._first_issuing_epoch(now)
+        for candidate in range(first, epoch + 2):  # more than one only when keys were revoked
+            key = window.by_epoch.get(candidate)
+            if key is not None:
+                return key
+        return None
+
+    def why_not_issuing(self, now: float) -> str | None:
+        """In words, why `issuing_key` is None at ``now``; None if it is not."""
+        if self.issuing_key(now) is not None:
+            return None
+        epoch = self.times.epoch_at(now)
+        if self.is_closed:
+            return "the keys were closed"
+        if epoch < 0 or epoch > self._window.top:
+            return "the clock is out of range"
+        if epoch < self._window.top - 1 or self._issuing_epoch > epoch + 1:
+            return "the clock went back by more than one epoch"
+        return "the keys for this time were revoked, or lie before the first generation known"
+
+    def accepted_until(self, key: EpochKey) -> int:
+        """The moment from which tickets under ``key`` are no longer accepted, in seconds since the epoch."""
+        return (key.epoch + self.times.epochs_accepted + 1) * self.times.epoch_s
+
+    def status(self, now: float, counts: Mapping[str, int]) -> TicketStatus:
+        """Names and ages of the keys at ``now``, and why none is issued with, if so."""
+        issuing = self.issuing_key(now)
+        keys = tuple(
+            TicketKeyStatus(
+                name=key.name.hex(),
+                epoch=key.epoch,
+                generation=key.generation,
+                age_s=now - key.epoch * self.times.epoch_s,
+                accepted_for_s=self.accepted_until(key) - now,
+                is_issuing=key is issuing,
+            )
+            for key in self._window.by_epoch.values()
+        )
+        remembered = self.times.generation_s + max(self.times.lifetime_s, self.times.generation_s)
+        return TicketStatus(
+            mode="ratchet" if self.is_ratchet else "static",
+            forward_secrecy=f"forward secrecy after {remembered} s" if self.is_ratchet else "no forward secrecy",
+            fingerprint=self.fingerprint,
+            not_issuing_because=self.why_not_issuing(now),
+            keys=keys,
+            counts=counts,
+        )
+
+    def writing_keys(self, now: float) -> GenerationKeys | None:
+        """The keys to write a record with at ``now``; None if none may be written."""
+        window = self.window(now)
+        epoch = self.times.epoch_at(now)
+        if not max(0, window.top - 1) <= epoch <= window.top:
+            return None
+        return window.generations.get(max(0, int(now - self.times.skew_s)) // self.times.generation_s)
+
+    def reading_keys(self, now: float) -> list[GenerationKeys]:
+        """The keys that a record read at ``now`` may have been written with, likeliest first."""
+        generations = self.window(now).generations
+        epoch = self.times.epoch_at(now)
+        newest = self.times.generation_of(epoch) if epoch >= 0 else -1
+        return [generations[number] for number in (newest, newest - 1) if number in generations]
+
+    def records_accepted_until(self, keys: GenerationKeys) -> int:
+        """The moment from which records under ``keys`` are no longer looked for, in seconds since the epoch."""
+        return (keys.generation + 2) * self.times.generation_s
+
+    # --- changing it -------------------------------------------------------------------------------------------------
+
+    def rotate_now(self, now: float) -> bool:
+        """Issue with the next epoch's key from now on; every node already accepts it.
+
+        Returns False if that was done already, or cannot be done now: the next rotation comes within one epoch anyway.
+        """
+        self.window(now)
+        epoch = self.times.epoch_at(now)
+        with self._lock:
+            following = max(0, int(now - self.times.skew_s) // self.times.epoch_s) + 1 if epoch >= 0 else -1
+            if following <= self._issuing_epoch or epoch != self._window.top:
+                return False
+            self._issuing_epoch = following
+            return True
+
+    def revoke(self, *, generation: int | None = None, name: bytes | None = None) -> int:
+        """Drop a whole generation, or the one key called ``name``, for good. Returns how many ticket keys went."""
+        with self._lock:
+            if generation is not None:
+                self._revoked_generations.add(generation)
+            if name is not None:
+                self._revoked_names.add(name)
+            before = self._window
+            self._window = Window(
+                before.top,
+                [key for key in before.by_epoch.values() if self._is_good(key)],
+                [keys for keys in before.generations.values() if keys.generation not in self._revoked_generations],
+            )
+            return len(before.by_epoch) - len(self._window.by_epoch)
+
+    def to_state(self, now: float) -> str:
+        """The oldest generation still needed, for a restart: **key material**, to be stored like the secret itself.
+
+        Raises `UsageError` in static mode, where the secret is all there is, and after `close`.
+        """
+        self.issuing_key(now)
+        with self._lock:
+            oldest = self._roots.oldest if isinstance(self._roots, RatchetRoots) else None
+        if oldest is None:
+            raise UsageError("only ticket keys in ratchet mode, in use and not closed, have a state to store")
+        generation, root = oldest
+        state = {
+            "format": _STATE_FORMAT,
+            "fingerprint": self.fingerprint,
+            "epoch_s": self.times.epoch_s,
+            "generation_s": self.times.generation_s,
+            "generation": generation,
+            "root": root.hex(),
+        }
+        return json.dumps(state, indent=1) + "\n"
+
+    @classmethod
+    def from_state(cls, state: str, *, skew_s: int = 60, lifetime_s: int = 86_400) -> KeyRing:
+        """The ring that `to_state` stored. It can go forward, never back. Raises `ConfigurationError`."""
+        try:
+            fields = json.loads(state)
+            if set(fields) != {"format", "fingerprint", "epoch_s", "generation_s", "generation", "root"}:
+                raise ValueError("other fields")
+            root = bytes.fromhex(fields["root"])
+            generation, fingerprint = fields["generation"], fields["fingerprint"]
+            sane = type(generation) is int and generation >= 0 and type(fingerprint) is str
+            if fields["format"] != _STATE_FORMAT or len(root) != _ROOT_LENGTH or not sane:
+                raise ValueError("other values")
+        except (ValueError, TypeError, RecursionError):
+            raise ConfigurationError("these are no stored ticket keys, or they are damaged") from None
+        check_diversity(root, "the stored root")
+        times = RingTimes(fields["epoch_s"], fields["generation_s"], skew_s, lifetime_s)
+        return cls(RatchetRoots(root, generation), times, fingerprint)
+
+    def close(self) -> None:
+        """Overwrite the roots and drop every key. Afterwards nothing is issued and nothing opens."""
+        with self._lock:
+            self._roots.wipe()
+            self._window = Window(_CLOSED, [], [])
+
+    def __del__(self) -> None:
+        if hasattr(self, "_roots"):
+            self._roots.wipe()
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError(
+            "ticket keys are not pickled or copied: make them in each process from the same secret, "
+            "for example with TicketKeys.from_environment() or TicketKeys.from_file()"
+        )
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _first_issuing_epoch(self, now: float) -> int:
+        epoch = max(0, int((now - self.times.skew_s) // self.times.epoch_s))
+        if epoch > self._issuing_epoch:
+            with self._lock:
+                self._issuing_epoch = max(self._issuing_epoch, epoch)
+        return self._issuing_epoch
+
+    def _move_to(self, top: int) -> Window:
+        times = self.times
+        with self._lock:
+            window = self._window
+            if top <= window.top:
+                return window
+            newest = times.generation_of(top + 1)
+            if not self._roots.reaches(newest):
+                return window
+            issued = max(0, top * times.epoch_s - times.skew_s) // times.epoch_s  # the earliest that may be issued with
+            if isinstance(self._roots, RatchetRoots):
+                self._roots.begin_at(times.generation_of(issued))
+            first = max(0, top - times.epochs_accepted)
+            oldest = min(times.generation_of(first), max(0, times.generation_of(top) - 1))
+            self._roots.forget_before(oldest)
+            self._window = self._window_at(top, range(first, top + 2), range(oldest, newest + 1))
+            return self._window
+
+    def _window_at(self, top: int, epochs: range, generations: range) -> Window:
+        known = self._window
+        roots = self._roots.between(generations[0], generations[-1])
+        for generation in self._revoked_generations:
+            roots.pop(generation, None)
+        keys = []
+        for epoch in epochs:
+            key = known.by_epoch.get(epoch)
+            if key is None:
+                generation = self.times.generation_of(epoch)
+                key = EpochKey(roots[generation], generation, epoch) if generation in roots else None
+            if key is not None and self._is_good(key):
+                keys.append(key)
+        newest = self.times.generation_of(top)
+        records = [GenerationKeys(roots[number], number) for number in (newest - 1, newest) if number in roots]
+        return Window(top, keys, records)
+
+    def _is_good(self, key: EpochKey) -> bool:
+        return key.generation not in self._revoked_generations and key.name not in self._revoked_names
+
+    def before_fork(self) -> None:
+        """Let an update under way finish first."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on with the same ring: it holds no random state."""
+        self._lock.release()

@@ -1,0 +1,279 @@
+"""Sessions in one SQLite file that all processes of a machine share: the store that needs no server.
+
+Each change is one short transaction of its own, and SQLite's locks make it atomic among processes. The file is in
+write-ahead mode without a disk flush per change: after a power failure the newest sessions may be gone, which costs
+their owners a full handshake, and the file is intact. A change waits for other writers at most ``busy_timeout_s``, then
+raises `StoreError`, as it does for every other trouble with the file.
+
+The connection is this process's own: it is closed before a fork and opened anew on both sides when next needed. It is
+not for network file systems, where SQLite's locks cannot be relied on.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from resumption.errors import ConfigurationError, StoreError
+from resumption.session import forking
+
+__all__ = ["SQLiteStore"]
+
+_LONGEST_VALUE = 65_536
+_APPLICATION_ID = 0x52534D50  # "RSMP"
+_SCHEMA_VERSION = 1
+_SCHEMA = f"""
+PRAGMA journal_mode = WAL;
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, value BLOB NOT NULL, expires_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS records_by_expiry ON records (expires_at);
+CREATE TABLE IF NOT EXISTS marks (key TEXT PRIMARY KEY, expires_at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS marks_by_expiry ON marks (expires_at);
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_SCHEMA_VERSION};
+COMMIT;
+"""
+_OPENING_TIMEOUT_S = 2.0  # the first processes to open a new file wait for the one that sets it up
+_SWEEP_EVERY = 32  # insertions between two sweeps
+_SWEPT_AT_ONCE = 128  # expired entries per sweep: more than came in since the last, so they do not pile up
+
+_GET = "SELECT key, value, expires_at FROM records WHERE key IN (?, ?) AND expires_at > ?"
+_TAKE = "DELETE FROM records WHERE key IN (?, ?) RETURNING key, value, expires_at"
+_PUT = (
+    "INSERT INTO records (key, value, expires_at) VALUES (?, ?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at"
+)
+_REMOVE = "DELETE FROM records WHERE key IN (?, ?)"
+_MARK = (
+    "INSERT INTO marks (key, expires_at) VALUES (?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at WHERE expires_at <= ?"
+)
+_SWEEP_RECORDS = (
+    "DELETE FROM records WHERE rowid IN (SELECT rowid FROM records WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
+)
+_SWEEP_MARKS = (
+    "DELETE FROM marks WHERE key IN (SELECT key FROM marks WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
+)
+_EVICT = "DELETE FROM records WHERE rowid IN (SELECT rowid FROM records ORDER BY expires_at LIMIT ?)"
+_COUNT_RECORDS = "SELECT count(*) FROM records"
+_COUNT_MARKS = "SELECT count(*) FROM marks"
+
+_making = threading.Lock()
+
+
+class SQLiteStore:
+    """A `resumption.session.store.SessionStore` in a file of mode 0600. Safe to share by threads and across forks."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_entries: int = 100_000,
+        max_marks: int = 250_000,
+        busy_timeout_s: float = 0.02,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open the file, and make it if there is none.
+
+        When there are more than ``max_entries`` values, those that expire first go; each process counts now and then,
+        so the file may hold 1/64 more per process for a while. Raises `ConfigurationError` if others may access the
+        file or it is something else, and `StoreError` if it cannot be opened.
+        """
+        if max_entries < 1 or max_marks < 1 or not busy_timeout_s >= 0:
+            raise ConfigurationError("a store needs room for one entry and one mark, and a timeout of 0 or more")
+        if sqlite3.sqlite_version_info < (3, 35):
+            raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
+        self._path = Path(path).absolute()
+        self._max_entries = max_entries
+        self._max_marks = max_marks
+        self._busy_timeout_s = busy_timeout_s
+        self._clock = clock
+        self._until_count = 1  # insertions of this process until it counts the values
+        self._mark_room = 0  # marks that this process may set until it counts them
+        self._until_sweep = _SWEEP_EVERY
+        self._connection: sqlite3.Connection | None = None
+        self._is_closed = False
+        self._lock = threading.RLock()
+        forking.watch(self)
+        with self._lock:
+            self._connect()
+
+    # --- the store ---------------------------------------------------------------------------------------------------
+
+    def get(self, key: str, other: str | None = None) -> bytes | None:
+        """The value under ``key``, else that under ``other``. Waits for no writer: it sees the last committed state."""
+        now = self._clock()
+        with self._connected() as connection:
+            rows = connection.execute(_GET, (key, other, now)).fetchall()
+        return _pick(rows, key, now)
+
+    def take(self, key: str, other: str | None = None) -> bytes | None:
+        """As `get`, and both are removed, in one step. Keys that are not there cost no write lock."""
+        now = self._clock()
+        with self._connected() as connection:
+            if not connection.execute(_GET, (key, other, now)).fetchall():
+                return None
+            rows = connection.execute(_TAKE, (key, other)).fetchall()
+        return _pick(rows, key, now)
+
+    def put(self, key: str, value: bytes, expires_at: float) -> None:
+        """Keep ``value`` until ``expires_at``. Now and then this also sweeps out a batch of what has expired."""
+        if len(value) > _LONGEST_VALUE:
+            raise StoreError(f"a value of {len(value)} bytes is over the limit of {_LONGEST_VALUE}")
+        now = self._clock()
+        with self._connected() as connection:
+            if not now < expires_at:
+                connection.execute(_REMOVE, (key, None))
+                return
+            connection.execute(_PUT, (key, value, expires_at))
+            self._sweep(connection, now)
+            self._until_count -= 1
+            if self._until_count <= 0:
+                self._until_count = max(1, self._max_entries // 64)
+                excess = _count(connection, _COUNT_RECORDS) - self._max_entries
+                if excess > 0:
+                    connection.execute(_EVICT, (excess,))
+
+    def remove(self, key: str, other: str | None = None) -> None:
+        """Forget the values under ``key`` and ``other``."""
+        with self._connected() as connection:
+            connection.execute(_REMOVE, (key, other))
+
+    def add_once(self, key: str, expires_at: float) -> bool:
+        """Set a mark; True only if there is none. Raises `StoreError` when all room is taken by live marks."""
+        now = self._clock()
+        with self._connected() as connection:
+            self._sweep(connection, now)
+            if self._mark_room <= 0:
+                connection.execute(_SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
+                room = self._max_marks - _count(connection, _COUNT_MARKS)
+                if room <= 0:
+                    raise StoreError(f"no room for another mark: {self._max_marks} are live")
+                self._mark_room = min(room, max(1, self._max_marks // 64))
+            self._mark_room -= 1
+            return now < expires_at and connection.execute(_MARK, (key, expires_at, now)).rowcount == 1
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._is_closed = True
+            self._disconnect()
+
+    def __len__(self) -> int:
+        """How many values there are, expired ones included until they are swept."""
+        with self._connected() as connection:
+            return _count(connection, _COUNT_RECORDS)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """This process's connection, with the lock held; every trouble with it leaves as a `StoreError`."""
+        if not self._lock.acquire(timeout=self._busy_timeout_s):
+            raise StoreError(f"the session store {self._path.name} is busy")
+        try:
+            if self._is_closed:
+                raise StoreError("the store is closed")
+            yield self._connection or self._connect()
+        except sqlite3.Error as error:
+            raise StoreError(f"the session store {self._path.name} failed: {error}") from error
+        except ConfigurationError as error:  # the file was changed since it was first opened
+            raise StoreError(str(error)) from error
+        finally:
+            self._lock.release()
+
+    def _sweep(self, connection: sqlite3.Connection, now: float) -> None:
+        self._until_sweep -= 1
+        if self._until_sweep <= 0:
+            self._until_sweep = _SWEEP_EVERY
+            connection.execute(_SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
+            connection.execute(_SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open the file for this process, trying again while other processes are busy setting it up."""
+        deadline = time.monotonic() + _OPENING_TIMEOUT_S
+        while True:
+            try:
+                self._connection = _open_file(self._path, self._busy_timeout_s)
+                return self._connection
+            except (sqlite3.Error, OSError) as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise StoreError(f"the session store {self._path} cannot be opened: {error}") from error
+                time.sleep(0.005)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    # --- forks -------------------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Let a call under way finish, and close the file: SQLite forbids to take a connection across a fork."""
+        self._lock.acquire()
+        self._disconnect()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; the next call opens the file again."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on; the next call opens the file again."""
+        self._lock.release()
+
+
+def _open_file(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+    """A connection to a store file that is private, ours, and set up."""
+    with _making:  # closing a file while another thread has SQLite open on it would drop SQLite's locks
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise ConfigurationError(f"{path} is not a regular file")
+        if os.name == "posix" and facts.st_mode & 0o077:
+            mode = f"{stat.S_IMODE(facts.st_mode):04o}"
+            raise ConfigurationError(f"the session store {path} has mode {mode} and lets others at it: chmod 600")
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=_OPENING_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    try:
+        version = _count(connection, "PRAGMA user_version")
+        if version == 0 and _count(connection, "SELECT count(*) FROM sqlite_master") == 0:
+            connection.executescript(_SCHEMA)
+        elif version != _SCHEMA_VERSION or _count(connection, "PRAGMA application_id") != _APPLICATION_ID:
+            raise ConfigurationError(f"{path} is a database, but no session store of this version")
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            raise StoreError(f"the file system of {path} does not support SQLite's write-ahead mode")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _count(connection: sqlite3.Connection, query: str) -> int:
+    (number,) = connection.execute(query).fetchone()
+    return int(number)
+
+
+def _pick(rows: list[tuple[object, ...]], key: str, now: float) -> bytes | None:
+    """The live value of ``key`` if it is among the rows (key, value, expiry), else the other one."""
+    found = None
+    for name, value, expires_at in rows:
+        if isinstance(value, bytes) and isinstance(expires_at, float) and now < expires_at:
+            if name == key:
+                return value
+            found = value
+    return found
