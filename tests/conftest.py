@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.pki import Pki
@@ -11,3 +13,12 @@ from tests.pki import Pki
 def pki() -> Pki:
     """The certificates of this test run; each is made when first used."""
     return Pki()
+
+
+@pytest.fixture(scope="session")
+def openssl() -> str:
+    """The path of the openssl program; skips where there is none."""
+    path = shutil.which("openssl")
+    if path is None:
+        pytest.skip("the openssl program is not installed")
+    return path

@@ -17,14 +17,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+SigningKey: TypeAlias = (
+    ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+)
 SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH
 DAY_S = 86_400
@@ -46,7 +48,7 @@ class Credential:
     """A certificate with its private key and everything above it. A CA is one too: `issue` signs with it."""
 
     certificate: x509.Certificate
-    private_key: CertificateIssuerPrivateKeyTypes = field(repr=False)
+    private_key: SigningKey = field(repr=False)
     issuer: Credential | None = None
 
     @cached_property
@@ -128,7 +130,7 @@ def _moment(seconds: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC)
 
 
-def _signature_hash(key: CertificateIssuerPrivateKeyTypes) -> hashes.SHA256 | None:
+def _signature_hash(key: SigningKey) -> hashes.SHA256 | None:
     if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
         return None
     return hashes.SHA256()
@@ -139,7 +141,7 @@ def issue(
     *,
     issuer: Credential | None = None,
     names: Sequence[str] = (),
-    key: CertificateIssuerPrivateKeyTypes | None = None,
+    key: SigningKey | None = None,
     ca: bool = False,
     path_length: int | None = None,
     purposes: Sequence[ObjectIdentifier] | None = None,
@@ -252,7 +254,7 @@ class Pki:
         self,
         *names: str,
         issuer: Credential | None = None,
-        key: CertificateIssuerPrivateKeyTypes | None = None,
+        key: SigningKey | None = None,
     ) -> Credential:
         """A fresh server leaf for ``names`` (DNS names and address literals) directly under the root."""
         wanted = names or LOOPBACK

@@ -12,7 +12,7 @@ nothing; a file that is missing or holds no certificate is nevertheless reported
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import os
 import re
 import threading
@@ -268,9 +268,10 @@ def system_locations() -> list[Path]:
     for name in _SYSTEM_DIRECTORIES:
         if os.path.isdir(name):
             return [Path(name)]
-    if importlib.util.find_spec("certifi") is not None:
-        certifi = importlib.import_module("certifi")
-        return [Path(certifi.where())]
+    try:
+        return [Path(importlib.import_module("certifi").where())]
+    except ImportError:
+        pass
     raise ConfigurationError(
         "this system has no trusted root certificates that can be found: install its ca-certificates package, or "
         "`pip install certifi`, or set SSL_CERT_FILE, or name the roots to trust"

@@ -386,7 +386,9 @@ def _open_key(load: Callable[[bytes, bytes | None], object], data: bytes, passwo
     try:
         return load(data, secret.encode() if isinstance(secret, str) else bytes(secret))
     except (ValueError, TypeError) as error:
-        raise ConfigurationError("the private key cannot be decrypted: the password is wrong") from error
+        raise ConfigurationError(
+            "the private key cannot be decrypted: the password is wrong, or the key is encrypted in an unknown way"
+        ) from error
 
 
 def _check_that_they_match(key: PrivateKey, chain: Sequence[bytes]) -> None:
