@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumption.constants import NamedGroup
-from resumption.crypto import groups
 from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS, HYBRID_GROUPS, GroupFacts, by_name, generate, respond
 from resumption.errors import ConfigurationError, IllegalParameter
 from tests.crypto.traces import Trace
@@ -142,11 +141,11 @@ def test_x25519_with_the_keys_of_rfc_8448(name: str, monkeypatch: pytest.MonkeyP
     client = trace.one("create an ephemeral x25519 key pair", "client")
     server = trace.one("create an ephemeral x25519 key pair", "server")
     ours, theirs = FixedX25519(client["private key"]), FixedX25519(server["private key"])
-    monkeypatch.setattr(groups.x25519, "X25519PrivateKey", ours)
+    monkeypatch.setattr(x25519, "X25519PrivateKey", ours)
     share = generate(G.x25519)
     assert share.public == client["public key"]
     assert share.finish(server["public key"]) == trace.shared_secret
-    monkeypatch.setattr(groups.x25519, "X25519PrivateKey", theirs)
+    monkeypatch.setattr(x25519, "X25519PrivateKey", theirs)
     assert respond(G.x25519, client["public key"]) == (server["public key"], trace.shared_secret)
 
 
@@ -155,7 +154,7 @@ def test_p256_with_the_keys_of_rfc_8448(monkeypatch: pytest.MonkeyPatch) -> None
     client = trace.one("create an ephemeral P-256 key pair", "client")
     server = trace.one("create an ephemeral P-256 key pair", "server")
     key = ec.derive_private_key(int.from_bytes(client["private key"], "big"), ec.SECP256R1())
-    monkeypatch.setattr(groups.ec, "generate_private_key", lambda curve: key)
+    monkeypatch.setattr(ec, "generate_private_key", lambda curve: key)
     share = generate(G.secp256r1)
     assert share.public == client["public key"]
     assert share.finish(server["public key"]) == trace.shared_secret

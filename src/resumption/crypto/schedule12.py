@@ -4,8 +4,8 @@ What it does: makes the master secret from a premaster secret, the extended way 
 a master secret the key block, both Finished messages and exporters. What it leaves to others: the transcript (hashes of
 it come in as bytes) and using keys (`protection`).
 
-The PRF's HMAC key state is prepared once per master secret and serves everything derived from it, which in a resumed
-handshake is a key block and two Finished: 8 HMACs instead of 11, none of which starts from the key.
+The PRF's HMAC key state is prepared once per master secret and serves everything derived from it: in a resumed
+handshake a key block and two Finished, 8 HMACs of which none starts from the key.
 """
 
 from __future__ import annotations
@@ -120,9 +120,11 @@ class MasterSecret12:
         """``length`` bytes of exported keying material. RFC 5705, section 4.
 
         An empty ``context`` and none (None) give different results. Only for sessions with an extended master secret
-        (RFC 7627, section 7): that is the caller's to check. Raises `ConfigurationError` for a label of the protocol
-        itself and for a context of more than 2**16 - 1 bytes.
+        (RFC 7627, section 5.4): that is the caller's to check. Raises `ConfigurationError` for a label of the protocol
+        itself, a negative length, and a context of more than 2**16 - 1 bytes.
         """
+        if length < 0:
+            raise ConfigurationError(f"cannot export {length} bytes")
         if label in _RESERVED_LABELS:
             raise ConfigurationError("this label belongs to the protocol itself")
         seed = label + client_random + server_random
