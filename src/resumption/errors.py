@@ -49,6 +49,8 @@ __all__ = [
     "UnsupportedCertificate",
     "UnsupportedExtension",
     "UsageError",
+    "WantRead",
+    "WantWrite",
 ]
 
 
@@ -240,6 +242,14 @@ class UnexpectedEOF(Error):
 
 class HandshakeTimeout(Error, TimeoutError):
     """The handshake was not finished by its deadline."""
+
+
+class WantRead(Error, BlockingIOError):
+    """A stream that must not wait has nothing to read yet: repeat the call when the socket is readable."""
+
+
+class WantWrite(Error, BlockingIOError):
+    """A stream that must not wait cannot send yet: repeat the call, with the same data, when the socket is writable."""
 
 
 # --- our caller is at fault ----------------------------------------------------------------------------------------
