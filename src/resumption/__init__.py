@@ -1,0 +1,70 @@
+"""resumption: TLS for Python in which a session is a real thing.
+
+This module is the front door. Most programs need a context (`ClientContext`, `ServerContext`) and perhaps a `Session`;
+the rest is for those who want to look closer. `resumption.errors` has every error, `resumption.handshake.events` every
+event of the sans-IO engine.
+"""
+
+from __future__ import annotations
+
+from resumption.connection import Connection
+from resumption.context import ClientContext, ServerContext
+from resumption.errors import (
+    AlertReceived,
+    CertificateError,
+    Error,
+    PeerError,
+    ReferenceCountError,
+    SessionError,
+    SessionFormatError,
+    SessionFreedError,
+    StoreError,
+    UsageError,
+)
+from resumption.handshake.events import (
+    DataReceived,
+    HandshakeCompleted,
+    KeysUpdated,
+    NeedSession,
+    PeerClosed,
+    SessionIssued,
+)
+from resumption.session.cache import CacheMode, SessionCache
+from resumption.session.model import Session, tracing
+from resumption.session.store import SessionStore, open_store
+from resumption.session.tickets import TicketKeys
+from resumption.session.verdicts import Mechanism, Reason, Resumption
+
+__all__ = [
+    "AlertReceived",
+    "CacheMode",
+    "CertificateError",
+    "ClientContext",
+    "Connection",
+    "DataReceived",
+    "Error",
+    "HandshakeCompleted",
+    "KeysUpdated",
+    "Mechanism",
+    "NeedSession",
+    "PeerClosed",
+    "PeerError",
+    "Reason",
+    "ReferenceCountError",
+    "Resumption",
+    "ServerContext",
+    "Session",
+    "SessionCache",
+    "SessionError",
+    "SessionFormatError",
+    "SessionFreedError",
+    "SessionIssued",
+    "SessionStore",
+    "StoreError",
+    "TicketKeys",
+    "UsageError",
+    "open_store",
+    "tracing",
+]
+
+__version__ = "0.1.0"

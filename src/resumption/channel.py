@@ -1,13 +1,14 @@
 """Records in both directions: framing, keys, flights and closing alerts of one connection.
 
-The lower half of `resumption.connection.Connection`. It knows which key is in force and where records and messages begin
-and end, but nothing of states, sessions or events. Handshake messages that are sent collect in a flight and share
-records until the key changes or the bytes are taken.
+The lower half of `resumption.connection.Connection`. It knows which key is in force and where records and messages
+begin and end, but nothing of states, sessions or events. Handshake messages that are sent collect in a flight and
+share records until the key changes or the bytes are taken.
 """
 
 from __future__ import annotations
 
 from resumption.constants import (
+    MAX_CIPHERTEXT_LENGTH_12,
     MAX_CIPHERTEXT_LENGTH_13,
     MAX_PLAINTEXT_LENGTH,
     AlertDescription,
@@ -75,7 +76,9 @@ class Channel:
         """Open what follows with ``opener``. RFC 9846, section 5.1: messages must not span key changes."""
         self._check_boundary()
         self._opener = opener
-        self._reader.limit = MAX_CIPHERTEXT_LENGTH_13
+        self._reader.limit = (
+            MAX_CIPHERTEXT_LENGTH_13 if isinstance(opener, RecordOpener13) else MAX_CIPHERTEXT_LENGTH_12
+        )
 
     def write_with(self, sealer: RecordSealer) -> None:
         """Seal what follows with ``sealer``; what was queued still goes out under the key before."""
@@ -127,6 +130,12 @@ class Channel:
         level = AlertLevel.warning if description in _CLOSING else AlertLevel.fatal
         self._out.append(self._sealer.seal(_ALERT, bytes([level, description])))
         self._sent_close = True
+
+    def _send_warning(self, description: AlertDescription) -> None:
+        """Queue a warning alert, which ends nothing. Only TLS 1.2 has those. RFC 5246, section 7.2."""
+        if self._flight:
+            self._flush()
+        self._out.append(self._sealer.seal(_ALERT, bytes([AlertLevel.warning, description])))
 
     def _check_boundary(self) -> None:
         if not self._handshake.is_empty:

@@ -19,6 +19,7 @@ from resumption.constants import (
     MAX_ID_CONTEXT_LENGTH,
     MAX_TICKET_LIFETIME_S,
     ExtensionType,
+    NamedGroup,
     ProtocolVersion,
     PskKeyExchangeMode,
 )
@@ -36,6 +37,9 @@ from resumption.wire import extensions
 
 __all__ = ["ClientConfig", "Config", "ServerConfig"]
 
+_GROUPS_12 = frozenset(
+    {NamedGroup.x25519, NamedGroup.secp256r1, NamedGroup.secp384r1, NamedGroup.secp521r1, NamedGroup.x448}
+)
 MAX_TICKETS = 8  # per connection, whoever asks (RFC 9149 lets a client ask for up to 255)
 
 
@@ -91,6 +95,16 @@ class Config:
     def suites_13(self) -> tuple[int, ...]:
         """The TLS 1.3 suites, in order of preference."""
         return tuple(suite for suite in self.suites if SUITES[suite].version == ProtocolVersion.TLSv1_3)
+
+    @cached_property
+    def groups_12(self) -> tuple[int, ...]:
+        """The groups that TLS 1.2 can use: those of its ECDHE suites."""
+        return tuple(group for group in self.groups if group in _GROUPS_12)
+
+    @cached_property
+    def suites_12(self) -> tuple[int, ...]:
+        """The TLS 1.2 suites, in order of preference."""
+        return tuple(suite for suite in self.suites if SUITES[suite].version == ProtocolVersion.TLSv1_2)
 
     @cached_property
     def enabled_suites(self) -> dict[int, SuiteFacts]:

@@ -41,8 +41,7 @@ from resumption.handshake.events import (
     PeerClosed,
 )
 from resumption.handshake.server import start_server
-from resumption.handshake.server13 import AwaitSession
-from resumption.handshake.state import State
+from resumption.handshake.state import AwaitingAnswer, State
 from resumption.ownership import Host, SessionOwner
 from resumption.session.model import Session
 from resumption.wire.messages import KeyUpdate
@@ -60,15 +59,14 @@ _REKEY_MARGIN = 1 << 10  # records left under a key when it is changed unasked
 class Connection(SessionOwner):
     """One TLS connection, client or server by its configuration.
 
-    Nothing is sent before `data_to_send` is first called (a client's hello is made then). Not safe for concurrent calls:
-    drivers serialise them. Every call after a fatal error raises `ConnectionFailed`.
+    Nothing is sent before `data_to_send` is first called (a client's hello is made then). Not safe for concurrent
+    calls: drivers serialise them. Every call after a fatal error raises `ConnectionFailed`.
     """
 
     __slots__ = (
         "__weakref__",
         "_error",
         "_freed",
-        "_fresh",
         "_opened",
         "_peer_closed",
         "_question",
@@ -87,7 +85,6 @@ class Connection(SessionOwner):
     ) -> None:
         super().__init__(config, host, server_name, peer_key)
         self._send_server_name = send_server_name
-        self._fresh = False
         self._state: State | None = start_server(config) if isinstance(config, ServerConfig) else None
         self._question: NeedSession | None = None
         self._error: Error | None = None
@@ -130,10 +127,6 @@ class Connection(SessionOwner):
             raise UsageError("the handshake has begun: install the session before the first call of data_to_send()")
         self._install(session)
 
-    def use_cached_session(self, session: Session) -> None:
-        """Like `set_session`, for a session taken from a cache: its reference is already held by ``holder``."""
-        self._session = session
-
     def require_fresh_handshake(self) -> None:
         """Ask for a full handshake, whatever session there is."""
         self._fresh = True
@@ -173,7 +166,7 @@ class Connection(SessionOwner):
         A late answer, or one to another question, is dropped and its reference given back.
         """
         state = self._state
-        if question is not self._question or not isinstance(state, AwaitSession):
+        if question is not self._question or not isinstance(state, AwaitingAnswer):
             if session is not None:
                 session.release(self.holder)
             return ()
@@ -185,7 +178,7 @@ class Connection(SessionOwner):
         """Bytes after the peer's close_notify: they belong to the protocol beneath."""
         return self._reader.rest() if self._peer_closed else b""
 
-    def _run(self, awaiting: AwaitSession | None = None, session: Session | None = None) -> Iterable[Event]:
+    def _run(self, awaiting: AwaitingAnswer | None = None, session: Session | None = None) -> Iterable[Event]:
         try:
             if awaiting is not None:
                 self._state = awaiting.on_answer(session, self)
@@ -275,7 +268,7 @@ class Connection(SessionOwner):
                 self._events.append(question)
                 return
             self._question = None
-            if isinstance(state, AwaitSession):
+            if isinstance(state, AwaitingAnswer):
                 self._state = state.on_answer(session, self)
 
     def _on_change_cipher_spec(self, body: bytes) -> None:
@@ -355,6 +348,11 @@ class Connection(SessionOwner):
         if self._state is None and not self.is_server:
             return  # nothing was ever sent
         self._send_alert(AlertDescription.close_notify)
+
+    def warn(self, description: AlertDescription) -> None:
+        """Send a warning alert; the connection goes on. For states. Counted, as the peer can provoke it at will."""
+        self._count_idle("messages that deserve a warning")
+        self._send_warning(description)
 
     def ask(self, question: NeedSession) -> None:
         """Ask the context, then the driver. For states."""

@@ -16,7 +16,7 @@ from resumption.crypto.suites import SUITES
 from resumption.errors import Error, UsageError
 from resumption.handshake.events import Event, HandshakeCompleted, NeedSession, SessionIssued
 from resumption.session.model import Holder, Session, SessionData
-from resumption.session.verdicts import Resumption
+from resumption.session.verdicts import Reason, Resumption
 
 __all__ = ["Host", "SessionOwner"]
 
@@ -38,6 +38,12 @@ class Host(Protocol):
     def session_issued(self, connection: SessionOwner, session: Session) -> None:
         """``session`` (borrowed) became available."""
 
+    def session_resumed(self, connection: SessionOwner, session: Session) -> None:
+        """``session`` (borrowed) resumes the connection."""
+
+    def session_declined(self, connection: SessionOwner, session: Session, reason: Reason) -> None:
+        """``session`` (borrowed) was found, and the gate refused it."""
+
     def handshake_started(self, connection: SessionOwner) -> None:
         """The handshake begins."""
 
@@ -56,10 +62,12 @@ class SessionOwner(Channel):
         "_data",
         "_events",
         "_explicit",
+        "_fresh",
         "_host",
         "_lent",
         "_session",
         "holder",
+        "looked_up",
         "number",
         "peer_key",
         "resumption",
@@ -80,6 +88,8 @@ class SessionOwner(Channel):
         self._events: list[Event] = []
         self._data: SessionData | None = None
         self._explicit = False
+        self._fresh = False
+        self.looked_up: Session | None = None  # what the context found in its own cache; borrowed
         self._session: Session | None = None
         self._lent: list[Session] = []  # sessions that events of the current call still show
 
@@ -142,6 +152,20 @@ class SessionOwner(Channel):
         session = self.session
         return session.up_ref() if session is not None else None
 
+    @property
+    def held_session(self) -> Session | None:
+        """What `session` says, except that none is made for the asking."""
+        return self._session
+
+    @property
+    def wants_fresh_handshake(self) -> bool:
+        """Whether the caller asked for a full handshake."""
+        return self._fresh
+
+    def use_cached_session(self, session: Session) -> None:
+        """Offer ``session``, taken from a cache: ``holder`` holds a reference of it already. For contexts."""
+        self._session = session
+
     def _install(self, session: Session | None) -> None:
         if self.is_server:
             raise UsageError("only a client can offer a session: on a server the client chooses")
@@ -187,6 +211,14 @@ class SessionOwner(Channel):
         if self._session is not session:
             self._drop_session()
             self._session = session
+        if self._host is not None:
+            self._host.session_resumed(self, session)
+
+    def decline(self, session: Session, reason: Reason) -> None:
+        """The gate refused ``session``: its reference, held by ``holder``, is given back."""
+        if self._host is not None:
+            self._host.session_declined(self, session, reason)
+        session.release(self.holder)
 
     def complete(self, resumption: Resumption, data: SessionData) -> None:
         """The handshake is complete. What was offered in vain is let go: whoever else holds it can offer it again."""

@@ -1,8 +1,8 @@
 """What a connection tells its driver, and what it asks.
 
-Events are values: nothing happens when one is ignored, except for a question (`NeedSession`), which holds the handshake
-up until it is answered. Sessions inside events are borrowed from the connection, as ``SSL_get0_session`` lends them: take
-one with ``session.up_ref()`` to keep it beyond the next call into the connection.
+Events are values: nothing happens when one is ignored, except for a question (`NeedSession`), which holds the
+handshake up until it is answered. Sessions inside events are borrowed from the connection, as ``SSL_get0_session``
+lends them: take one with ``session.up_ref()`` to keep it beyond the next call into the connection.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from resumption.handshake.authentication13 import certificate_message, send_cert
 from resumption.handshake.established13 import Budget, Negotiated, ServerConnected, TicketSecrets
 from resumption.handshake.events import NeedSession
 from resumption.handshake.hello import ClientHelloFacts
-from resumption.handshake.state import Output, State, Transcript, on
+from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, on
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Abort, Mechanism, Reason, Resumption
@@ -220,7 +220,7 @@ def choose_session(choice: Choice, index: int, reason: Reason | None, out: Outpu
         verdict = judge(choice, session, Mechanism.STATELESS_13)
         if verdict is None:
             return accept(choice, position, session, Mechanism.STATELESS_13, out)
-        session.release(out.holder)
+        out.decline(session, verdict)
         reason = verdict
     return answer(choice, None, reason or Reason.UNKNOWN, out)
 
@@ -258,7 +258,7 @@ def judge(choice: Choice, session: Session, mechanism: Mechanism) -> Reason | No
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitSession(_Handshaking):
+class AwaitSession(AwaitingAnswer):
     """Awaiting an answer to the question who holds a session. No message may come meanwhile."""
 
     choice: Choice
@@ -272,7 +272,7 @@ class AwaitSession(_Handshaking):
         verdict = judge(self.choice, session, Mechanism.STATEFUL_13)
         if verdict is None:
             return accept(self.choice, self.position, session, Mechanism.STATEFUL_13, out)
-        session.release(out.holder)
+        out.decline(session, verdict)
         return choose_session(self.choice, self.position + 1, verdict, out)
 
 
@@ -291,7 +291,7 @@ def accept(
         session.release(out.holder)
         raise
     if mechanism is Mechanism.STATEFUL_13 and not out.consume(session):
-        session.release(out.holder)
+        out.decline(session, Reason.ALREADY_SPENT)
         return choose_session(choice, position + 1, Reason.ALREADY_SPENT, out)
     return answer(choice, Accepted(session, early, position, mechanism), None, out)
 

@@ -1,8 +1,8 @@
 """What a handshake state is: it declares the messages it accepts, and each handler returns the next state.
 
-A state holds exactly what is known at its point of the handshake, and never the connection. What it wants done goes out
-through `Output`. A message that the state does not declare is one `UnexpectedMessage`, raised here and nowhere else. The
-return annotations of the handlers are the transitions: ``docs/states.md`` is drawn from them.
+A state holds exactly what is known at its point of the handshake, and never the connection. What it wants done goes
+out through `Output`. A message that the state does not declare is one `UnexpectedMessage`, raised here and nowhere
+else. The return annotations of the handlers are the transitions: ``docs/states.md`` is drawn from them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from resumption.constants import HandshakeType, name_of
 from resumption.errors import UnexpectedMessage
 
 if TYPE_CHECKING:
+    from resumption.constants import AlertDescription
     from resumption.crypto.hashes import HashFacts
     from resumption.crypto.protection import RecordOpener, RecordSealer
     from resumption.handshake.events import Event, NeedSession
     from resumption.session.model import Holder, Session, SessionData
-    from resumption.session.verdicts import Resumption
+    from resumption.session.verdicts import Reason, Resumption
 
-__all__ = ["Output", "State", "Transcript", "on"]
+__all__ = ["AwaitingAnswer", "Output", "State", "Transcript", "on"]
 
 _MESSAGE_HASH = bytes([HandshakeType.message_hash, 0, 0])
 
@@ -62,6 +63,12 @@ class Output(Protocol):
 
     def resume(self, session: Session) -> None:
         """``session`` resumes this connection: its reference, held by ``holder``, becomes the connection's."""
+
+    def decline(self, session: Session, reason: Reason) -> None:
+        """The gate refused ``session``: give back the reference that ``holder`` holds."""
+
+    def warn(self, description: AlertDescription) -> None:
+        """Queue a warning alert; the connection goes on. TLS 1.2 only."""
 
     def complete(self, resumption: Resumption, data: SessionData) -> None:
         """The handshake is done: ``data`` are the facts of this connection (also when it was resumed)."""
@@ -116,6 +123,16 @@ class State:
     def awaited(cls) -> str:
         """The messages this state accepts, for error texts."""
         return " or ".join(name_of(HandshakeType, number) for number in cls.handlers) or "an answer from its driver"
+
+
+class AwaitingAnswer(State):
+    """A state that waits for an answer from outside: no message may come meanwhile."""
+
+    __slots__ = ()
+
+    def on_answer(self, session: Session | None, out: Output) -> State:
+        """Go on with ``session``, whose reference ``out.holder`` holds, or without."""
+        raise UnexpectedMessage(f"{type(self).__name__} cannot be answered")
 
 
 class Transcript:

@@ -1,0 +1,413 @@
+"""The TLS 1.2 client from the ServerHello on: full and abbreviated handshakes. RFC 5246, 5077, 5746, 7627, 8422."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
+from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
+from resumption.crypto.groups import respond
+from resumption.crypto.schedule12 import MasterSecret12
+from resumption.crypto.signatures import sign, verify
+from resumption.crypto.suites import SUITES, SuiteFacts
+from resumption.errors import (
+    DecodeError,
+    HandshakeFailure,
+    IllegalParameter,
+    UnsupportedExtension,
+)
+from resumption.handshake.established12 import ClientConnected, Keys, RecordedTranscript, fits_suite
+from resumption.handshake.offer import Offered
+from resumption.handshake.state import Output, State, Transcript, on
+from resumption.session.gate import Answer, accepted, mechanism_of
+from resumption.session.model import SessionData
+from resumption.session.verdicts import Reason, Resumption
+from resumption.wire import extensions, messages12
+from resumption.wire.messages import CertificateVerify, Finished, ServerHello
+
+__all__ = [
+    "ExpectCertificate",
+    "ExpectChangeCipherSpec",
+    "ExpectFinished",
+    "ExpectKeyExchange",
+    "ExpectRequestOrDone",
+    "ExpectServerHelloDone",
+    "ExpectTicket",
+    "on_server_hello",
+]
+
+_TLS12 = int(ProtocolVersion.TLSv1_2)
+_ALPN = int(ExtensionType.application_layer_protocol_negotiation)
+_EMS = int(ExtensionType.extended_master_secret)
+_RENEGOTIATION_INFO = int(ExtensionType.renegotiation_info)
+_SESSION_TICKET = int(ExtensionType.session_ticket)
+_SERVER_NAME = int(ExtensionType.server_name)
+_POINT_FORMATS = int(ExtensionType.ec_point_formats)
+_EMS_FLAG = 1  # bit 0 of a session's flags
+
+# What a TLS 1.2 ServerHello may answer; extensions of TLS 1.3 do not belong there.
+_SERVER_HELLO_EXTENSIONS = frozenset({_ALPN, _EMS, _RENEGOTIATION_INFO, _SESSION_TICKET, _SERVER_NAME, _POINT_FORMATS})
+
+
+@dataclass(frozen=True, slots=True)
+class Hellos:
+    """What both hellos agreed on."""
+
+    offered: Offered
+    suite: SuiteFacts
+    server_random: bytes
+    session_id: bytes
+    extended_master_secret: bool
+    ticket_promised: bool
+    acknowledged_name: bool
+    alpn: bytes | None
+
+    def keys(self, master: MasterSecret12) -> Keys:
+        """The keys that follow from ``master``."""
+        return Keys.derive(self.suite, master, self.offered.hello.random, self.server_random)
+
+
+AfterServerHello: TypeAlias = "ExpectCertificate | ExpectTicket | ExpectChangeCipherSpec"
+
+
+def on_server_hello(
+    offered: Offered, message: ServerHello, hello_raw: bytes, raw: bytes, out: Output
+) -> AfterServerHello:
+    """Take a TLS 1.2 ServerHello: a new session, or the one that was offered. RFC 5246, section 7.4.1.3."""
+    suite = SUITES.get(message.cipher_suite)
+    if suite is None or suite.version != _TLS12 or message.cipher_suite not in offered.hello.cipher_suites:
+        raise IllegalParameter(f"the server chose suite 0x{message.cipher_suite:04x}, which was not offered this way")
+    if message.legacy_compression_method != 0:
+        raise IllegalParameter("the server chose a compression method")
+    received = message.extensions
+    for number in received:
+        if number not in offered.hello.extensions:
+            raise UnsupportedExtension(f"the ServerHello answers {name_of(ExtensionType, number)}, never offered")
+        if number not in _SERVER_HELLO_EXTENSIONS:
+            raise IllegalParameter(f"{name_of(ExtensionType, number)} does not belong in a TLS 1.2 ServerHello")
+    _check_renegotiation(received)
+    alpn = None
+    if _ALPN in received:
+        alpn = extensions.parse_alpn_server(received[_ALPN])
+        if alpn not in offered.config.alpn:
+            raise IllegalParameter("the server chose an application protocol that was not offered")
+    if _EMS in received:
+        extensions.parse_extended_master_secret(received[_EMS])
+    if _SERVER_NAME in received:
+        extensions.parse_server_name_server(received[_SERVER_NAME])
+    if received.get(_SESSION_TICKET):
+        raise DecodeError("the session_ticket extension of a ServerHello is empty")
+    if _POINT_FORMATS in received and 0 not in extensions.parse_ec_point_formats(received[_POINT_FORMATS]):
+        raise IllegalParameter("the server does not support uncompressed points")
+    hellos = Hellos(
+        offered,
+        suite,
+        message.random,
+        message.legacy_session_id_echo,
+        _EMS in received,
+        _SESSION_TICKET in received,
+        _SERVER_NAME in received,
+        alpn,
+    )
+    session_id = message.legacy_session_id_echo
+    if not session_id or session_id != offered.hello.legacy_session_id:
+        return ExpectCertificate(hellos, RecordedTranscript(suite.hash, hello_raw, raw))
+    session = offered.session
+    verdict = accepted(
+        (session.data,) if session is not None else (),
+        Answer(version=_TLS12, suite=suite.suite, selected=0, extended_master_secret=hellos.extended_master_secret),
+        offered.policy,
+    )
+    if session is None or verdict.reason is not None:
+        reason = verdict.reason or Reason.UNSOLICITED
+        if reason in (Reason.EMS_LOST, Reason.EMS_GAINED):
+            raise HandshakeFailure(f"the server's resumption is not acceptable: {reason.sentence}")
+        raise IllegalParameter(f"the server's resumption is not acceptable: {reason.sentence}")
+    before = session.data
+    master = MasterSecret12(suite.hash, session.secret)
+    data = replace(_facts(hellos, before.peer_chain, before), session_id=before.session_id, ticket=before.ticket)
+    progress = Progress(hellos, Transcript(suite.hash, hello_raw, raw), master, hellos.keys(master), data, True)
+    return ExpectTicket(progress) if hellos.ticket_promised else ExpectChangeCipherSpec(progress)
+
+
+def _check_renegotiation(received: dict[int, bytes]) -> None:
+    """Every server must know secure renegotiation; the first handshake has nothing to bind. RFC 5746, section 3.4."""
+    body = received.get(_RENEGOTIATION_INFO)
+    if body is None:
+        raise HandshakeFailure("the server does not support secure renegotiation (RFC 5746)")
+    if extensions.parse_renegotiation_info(body):
+        raise HandshakeFailure("renegotiation_info of a first handshake must be empty")
+
+
+def _facts(hellos: Hellos, chain: tuple[bytes, ...], before: SessionData | None) -> SessionData:
+    """The facts of this connection; who the peer is comes from the session when it was resumed."""
+    offered = hellos.offered
+    config = offered.config
+    now = config.clock()
+    verified = config.trust is not None
+    return SessionData(
+        version=_TLS12,
+        cipher=hellos.suite.suite,
+        session_id=hellos.session_id,
+        id_context=config.id_context,
+        time=before.time if before is not None else now,
+        timeout=before.timeout if before is not None else config.session_timeout_s,
+        peer_certificate=before.peer_certificate if before is not None else chain[0],
+        peer_chain=chain,
+        verify_result=before.verify_result if before is not None else (0 if verified else 1),
+        hostname=offered.server_name if hellos.acknowledged_name else (before.hostname if before else None),
+        flags=_EMS_FLAG if hellos.extended_master_secret else 0,
+        alpn=hellos.alpn,
+        group=before.group if before is not None else 0,
+        role="client",
+        policy_epoch=config.policy_epoch,
+        auth_time=before.auth_time if before is not None else now,
+        deadline=before.deadline if before is not None else min(now + config.max_auth_age_s, not_after_of(chain)),
+        verified_name=before.verified_name
+        if before is not None
+        else (offered.policy.verify_name if verified else None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCertificate(State):
+    """Awaiting the server's chain. RFC 5246, section 7.4.2."""
+
+    hellos: Hellos
+    transcript: RecordedTranscript
+
+    @on(messages12.Certificate)
+    def on_certificate(self, message: messages12.Certificate, raw: bytes, out: Output) -> ExpectKeyExchange:
+        """Verify the chain and the name; the key must fit the suite."""
+        chain = message.certificate_list
+        if not chain:
+            raise DecodeError("the server's Certificate holds no certificate")
+        offered = self.hellos.offered
+        config = offered.config
+        if config.trust is not None:
+            config.trust.verify_server(chain, offered.server_name if config.verify_hostname else None, config.clock())
+        public_key_of(chain[0])
+        self.transcript.add(raw)
+        return ExpectKeyExchange(self.hellos, self.transcript, chain)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectKeyExchange(State):
+    """Awaiting the signed share of the server. RFC 8422, section 5.4."""
+
+    hellos: Hellos
+    transcript: RecordedTranscript
+    chain: tuple[bytes, ...]
+
+    @on(messages12.ServerKeyExchange)
+    def on_server_key_exchange(
+        self, message: messages12.ServerKeyExchange, raw: bytes, out: Output
+    ) -> ExpectRequestOrDone:
+        """Verify the signature over both randoms and the share."""
+        hellos = self.hellos
+        config = hellos.offered.config
+        if message.named_curve not in config.groups_12:
+            raise IllegalParameter(f"the server chose {name_of(NamedGroup, message.named_curve)}, never offered")
+        if message.algorithm not in config.schemes:
+            raise IllegalParameter("the server signed with a scheme that was not offered")
+        if not fits_suite(message.algorithm, hellos.suite):
+            raise IllegalParameter("the server's signature is not of the kind that the suite names")
+        content = hellos.offered.hello.random + hellos.server_random + message.params
+        verify(
+            public_key_of(self.chain[0]),
+            message.algorithm,
+            content,
+            message.signature,
+            version=_TLS12,
+            rsassa_pss=is_rsassa_pss(self.chain[0]),
+        )
+        self.transcript.add(raw)
+        return ExpectRequestOrDone(hellos, self.transcript, self.chain, message.named_curve, message.public)
+
+    @on(messages12.CertificateStatus)
+    def on_certificate_status(
+        self, message: messages12.CertificateStatus, raw: bytes, out: Output
+    ) -> ExpectKeyExchange:
+        """Never asked for."""
+        raise UnsupportedExtension("the server sent a certificate status that was not asked for")
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectRequestOrDone(State):
+    """Awaiting CertificateRequest or ServerHelloDone. RFC 5246, sections 7.4.4 and 7.4.5."""
+
+    hellos: Hellos
+    transcript: RecordedTranscript
+    chain: tuple[bytes, ...]
+    group: int
+    peer_share: bytes
+
+    @on(messages12.CertificateRequest)
+    def on_certificate_request(
+        self, message: messages12.CertificateRequest, raw: bytes, out: Output
+    ) -> ExpectServerHelloDone:
+        """The server asks for our certificate."""
+        self.transcript.add(raw)
+        return ExpectServerHelloDone(
+            self.hellos,
+            self.transcript,
+            self.chain,
+            self.group,
+            self.peer_share,
+            message.supported_signature_algorithms,
+        )
+
+    @on(messages12.ServerHelloDone)
+    def on_server_hello_done(
+        self, message: messages12.ServerHelloDone, raw: bytes, out: Output
+    ) -> ExpectTicket | ExpectChangeCipherSpec:
+        """Answer with our share."""
+        self.transcript.add(raw)
+        return _send_flight(self.hellos, self.transcript, self.chain, self.group, self.peer_share, None, out)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectServerHelloDone(State):
+    """Awaiting the end of the server's flight, after it asked for our certificate."""
+
+    hellos: Hellos
+    transcript: RecordedTranscript
+    chain: tuple[bytes, ...]
+    group: int
+    peer_share: bytes
+    requested: tuple[int, ...]
+
+    @on(messages12.ServerHelloDone)
+    def on_server_hello_done(
+        self, message: messages12.ServerHelloDone, raw: bytes, out: Output
+    ) -> ExpectTicket | ExpectChangeCipherSpec:
+        """Answer with our certificate, or an empty one, and our share."""
+        self.transcript.add(raw)
+        return _send_flight(self.hellos, self.transcript, self.chain, self.group, self.peer_share, self.requested, out)
+
+
+def _send_flight(
+    hellos: Hellos,
+    transcript: RecordedTranscript,
+    chain: tuple[bytes, ...],
+    group: int,
+    peer_share: bytes,
+    requested: tuple[int, ...] | None,
+    out: Output,
+) -> ExpectTicket | ExpectChangeCipherSpec:
+    """Certificate if asked for, ClientKeyExchange, CertificateVerify, change_cipher_spec, Finished."""
+    config = hellos.offered.config
+    key, scheme = config.certified_key, None
+    if requested is not None:
+        if key is not None:
+            scheme = next((scheme for scheme in key.schemes12 if scheme in requested), None)
+        certificate = messages12.Certificate(key.chain if key is not None and scheme is not None else ()).pack()
+        transcript.add(certificate)
+        out.send(certificate)
+    public, premaster = respond(group, peer_share)
+    exchange = messages12.ClientKeyExchange(public).pack()
+    transcript.add(exchange)
+    out.send(exchange)
+    suite = hellos.suite
+    if hellos.extended_master_secret:
+        master = MasterSecret12.from_premaster(suite.hash, premaster, session_hash=transcript.digest())
+    else:
+        randoms = hellos.offered.hello.random + hellos.server_random
+        master = MasterSecret12.from_premaster(suite.hash, premaster, randoms=randoms)
+    if key is not None and scheme is not None:
+        signature = sign(key.private_key, scheme, bytes(transcript.messages), version=_TLS12, rsassa_pss=key.rsassa_pss)
+        proof = CertificateVerify(scheme, signature).pack()
+        transcript.add(proof)
+        out.send(proof)
+    data = replace(_facts(hellos, chain, None), group=group)
+    progress = Progress(hellos, transcript, master, hellos.keys(master), data, False)
+    progress.finish(out)
+    return ExpectTicket(progress) if hellos.ticket_promised else ExpectChangeCipherSpec(progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the last states have in common. In an abbreviated handshake (``resumed``) the server finishes first."""
+
+    hellos: Hellos
+    transcript: Transcript
+    master: MasterSecret12
+    keys: Keys
+    data: SessionData
+    resumed: bool
+
+    def finish(self, out: Output) -> None:
+        """Send change_cipher_spec and our Finished."""
+        out.send_change_cipher_spec()
+        out.write_with(self.keys.client_sealer())
+        finished = Finished(self.master.client_verify_data(self.transcript.digest())).pack()
+        self.transcript.add(finished)
+        out.send(finished)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectTicket(State):
+    """Awaiting the NewSessionTicket that the ServerHello promised. RFC 5077, section 3.3."""
+
+    progress: Progress
+
+    @on(messages12.NewSessionTicket)
+    def on_new_session_ticket(
+        self, message: messages12.NewSessionTicket, raw: bytes, out: Output
+    ) -> ExpectChangeCipherSpec:
+        """A ticket names the session by its own digest; an empty one changes nothing."""
+        progress = self.progress
+        progress.transcript.add(raw)
+        if not message.ticket:
+            return ExpectChangeCipherSpec(progress)
+        data = replace(
+            progress.data,
+            session_id=hashlib.sha256(message.ticket).digest(),
+            ticket=message.ticket,
+            ticket_lifetime_hint=message.ticket_lifetime_hint,
+            time=progress.hellos.offered.config.clock(),
+            timeout=progress.hellos.offered.config.session_timeout_s,
+        )
+        return ExpectChangeCipherSpec(replace(progress, data=data))
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectChangeCipherSpec(State):
+    """Awaiting the server's change_cipher_spec: the keys exist, so it can be obeyed. RFC 5246, section 7.1."""
+
+    progress: Progress
+
+    def change_cipher_spec(self, out: Output) -> ExpectFinished:
+        """Read with the new keys."""
+        out.read_with(self.progress.keys.server_opener())
+        return ExpectFinished(self.progress)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectFinished(State):
+    """Awaiting the server's Finished. RFC 5246, section 7.4.9."""
+
+    progress: Progress
+
+    @on(Finished)
+    def on_finished(self, message: Finished, raw: bytes, out: Output) -> ClientConnected:
+        """Verify it; in an abbreviated handshake ours is still to come."""
+        progress = self.progress
+        offered, data = progress.hellos.offered, progress.data
+        progress.master.check_server_finished(progress.transcript.digest(), message.verify_data)
+        session = offered.session
+        if progress.resumed and session is not None:
+            progress.transcript.add(raw)
+            progress.finish(out)
+            before = session.data
+            age_s = max(0.0, offered.config.clock() - before.time)
+            out.resume(session)
+            out.complete(Resumption(True, mechanism=mechanism_of(before), age_s=age_s), data)
+            if data.ticket != before.ticket:
+                out.issue(data, progress.master.secret)
+        else:
+            out.complete(Resumption(False, offered.reason or Reason.SERVER_DECLINED, peer=offered.server_name), data)
+            out.issue(data, progress.master.secret)
+        return ClientConnected(data)

@@ -1,0 +1,96 @@
+"""TLS 1.2 after the handshake, and what its client and server states have in common. RFC 5246, section 7."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from resumption.constants import AlertDescription
+from resumption.crypto.hashes import HashFacts
+from resumption.crypto.protection import RecordOpener12, RecordSealer12
+from resumption.crypto.schedule12 import KeyBlock, MasterSecret12
+from resumption.crypto.signatures import SCHEMES
+from resumption.crypto.suites import SuiteFacts
+from resumption.handshake.state import Output, State, Transcript, on
+from resumption.session.model import SessionData
+from resumption.wire import messages12
+from resumption.wire.messages import ClientHello
+
+__all__ = ["ClientConnected", "Keys", "RecordedTranscript", "ServerConnected", "fits_suite"]
+
+
+class RecordedTranscript(Transcript):
+    """A transcript that also keeps the messages: a TLS 1.2 CertificateVerify signs them, not their hash."""
+
+    __slots__ = ("messages",)
+
+    def __init__(self, facts: HashFacts, *messages: bytes) -> None:
+        super().__init__(facts, *messages)
+        self.messages = bytearray().join(messages)
+
+    def add(self, raw: bytes) -> None:
+        """Take in one whole message, or several."""
+        super().add(raw)
+        self.messages += raw
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one connection, waiting for the change_cipher_spec of each direction."""
+
+    suite: SuiteFacts
+    block: KeyBlock
+
+    @classmethod
+    def derive(cls, suite: SuiteFacts, master: MasterSecret12, client_random: bytes, server_random: bytes) -> Keys:
+        """From the master secret and both randoms. RFC 5246, section 6.3."""
+        return cls(suite, master.key_block(suite, client_random, server_random))
+
+    def client_sealer(self) -> RecordSealer12:
+        """Seals what the client writes."""
+        return RecordSealer12(self.suite, self.block.client_key, self.block.client_iv)
+
+    def client_opener(self) -> RecordOpener12:
+        """Opens what the client wrote."""
+        return RecordOpener12(self.suite, self.block.client_key, self.block.client_iv)
+
+    def server_sealer(self) -> RecordSealer12:
+        """Seals what the server writes."""
+        return RecordSealer12(self.suite, self.block.server_key, self.block.server_iv)
+
+    def server_opener(self) -> RecordOpener12:
+        """Opens what the server wrote."""
+        return RecordOpener12(self.suite, self.block.server_key, self.block.server_iv)
+
+
+def fits_suite(scheme: int, suite: SuiteFacts) -> bool:
+    """Whether a signature scheme is of the suite's kind: Ed25519 counts as ECDSA. RFC 8422, section 5.1.3."""
+    return (SCHEMES[scheme].key_type in ("RSA", "RSA-PSS")) == (suite.authentication == "RSA")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConnected(State):
+    """A client after its handshake. Renegotiation is refused, every time. RFC 5746, section 4.5."""
+
+    handshaking: ClassVar[bool] = False
+    data: SessionData
+
+    @on(messages12.HelloRequest)
+    def on_hello_request(self, message: messages12.HelloRequest, raw: bytes, out: Output) -> ClientConnected:
+        """Refuse with a warning; the connection goes on."""
+        out.warn(AlertDescription.no_renegotiation)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConnected(State):
+    """A server after its handshake. Renegotiation is refused, every time. RFC 5746, section 4.5."""
+
+    handshaking: ClassVar[bool] = False
+    data: SessionData
+
+    @on(ClientHello)
+    def on_client_hello(self, message: ClientHello, raw: bytes, out: Output) -> ServerConnected:
+        """Refuse with a warning; the connection goes on."""
+        out.warn(AlertDescription.no_renegotiation)
+        return self
