@@ -1,4 +1,4 @@
-"""What a session is: facts, a secret and a count; how it is written, kept, sealed and judged. Knows nothing of TLS I/O."""
+"""What a session is: facts, a secret and a count; how it is written, kept, sealed and judged. Stands alone."""
 
 from __future__ import annotations
 
