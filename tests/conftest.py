@@ -5,8 +5,13 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from hypothesis import settings
 
 from tests.pki import Pki
+
+# The machines that run this are shared: how long an example takes says nothing about the code.
+settings.register_profile("resumption", deadline=None)
+settings.load_profile("resumption")
 
 
 @pytest.fixture(scope="session")

@@ -225,6 +225,16 @@ class Pki:
         return issue("resumption test root", ca=True)
 
     @cached_property
+    def weak_root(self) -> Credential:
+        """A root with an RSA key of 1024 bits; not part of `trust_pem`."""
+        return issue("resumption test weak root", key=self.rsa1024_key, ca=True)
+
+    @cached_property
+    def ed25519_root(self) -> Credential:
+        """A root with an Ed25519 key; not part of `trust_pem`."""
+        return issue("resumption test Ed25519 root", key=ed25519.Ed25519PrivateKey.generate(), ca=True)
+
+    @cached_property
     def trust_pem(self) -> bytes:
         """Both trusted roots, P-256 and RSA."""
         return self.root.cert_pem + self.rsa_root.cert_pem

@@ -321,7 +321,6 @@ def _day(moment: datetime.datetime) -> str:
 
 # Parts of the verifier's sentences, and what they mean. Its own words may quote the certificate: ours do not.
 _SENTENCES: tuple[tuple[str, type[CertificateError], int, str], ...] = (
-    ("exceeds max depth", UnknownCA, 22, "it has too many intermediate certificates"),
     ("excluded name constraint", BadCertificate, 48, "an authority in it is forbidden to issue for one of its names"),
     ("unsupported", BadCertificate, 51, "an authority in it has name constraints of a kind that cannot be checked"),
     ("name constraint", BadCertificate, 47, "an authority in it may not issue for one of its names"),

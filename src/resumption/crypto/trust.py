@@ -202,9 +202,7 @@ class TrustStore:
             path = self._build(leaf, others, purpose, name, moment)
         except CertificateError:
             raise
-        except (
-            Exception
-        ) as failure:  # VerificationError, UnsupportedAlgorithm, and whatever an odd certificate provokes
+        except Exception as failure:  # refused, or a certificate so odd that the verifier stumbles
             raise explain(leaf, others, self._anchors, purpose, name, now, failure) from None
         check_leaf(leaf, purpose)
         verified = (chain[0], *map(self._anchors.encoding_of, path[1:]))
@@ -264,7 +262,7 @@ class TrustStore:
                     "name the roots to trust"
                 )
             authorities, leaves = _extension_policies(self.policy, purpose, with_subject)
-            builder = bare.max_chain_depth(max(0, self.max_certificates - 2)).extension_policies(
+            builder = bare.max_chain_depth(self.max_certificates - 1).extension_policies(
                 ca_policy=authorities, ee_policy=leaves
             )
             self._builders[purpose, with_subject] = builder
