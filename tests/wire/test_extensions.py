@@ -103,7 +103,7 @@ STRATEGIES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-def functions(name: str) -> tuple[Callable[[bytes], Any], Callable[[Any], bytes]]:
+def functions(name: str) -> tuple[Callable[[Any], Any], Callable[[Any], bytes]]:
     return getattr(e, f"parse_{name}"), getattr(e, f"pack_{name}")
 
 

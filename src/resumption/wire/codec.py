@@ -5,8 +5,8 @@ is a frozen, slotted dataclass whose annotations are its codecs, so that a messa
 RFC. What a value means, and whether it is welcome, is for others to say: here only lengths and shapes are checked.
 
 Offsets go in and come out; there is no stream object. Bounds are written as the RFC writes them, and the width of a
-length prefix follows from the ceiling, so it cannot be wrong on its own. Parsing stores fields through their slots,
-because the constructor of a frozen dataclass costs three times as much (``tests/bench/bench_wire.py``).
+length prefix follows from the ceiling, so it cannot be wrong on its own. Parsing stores fields through their slots and
+not by the constructor of a frozen dataclass: 2.0 us instead of 2.6 for a ServerHello (``tests/bench/bench_wire.py``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ __all__ = [
 T = TypeVar("T")
 U = TypeVar("U")
 
-_UINT16S = tuple(struct.Struct(f">{count}H").unpack_from for count in range(65))  # a list of n numbers in one call
+# A list of n numbers in one call: 0.4 us for 20 of them, 0.7 if the format is made each time.
+_UNPACK_UINT16S = tuple(struct.Struct(f">{count}H").unpack_from for count in range(65))
 _pack_extension_header = struct.Struct(">HH").pack
 _unpack_extension_header = struct.Struct(">HH").unpack_from
 _MAX_MESSAGE_BODY = 2**24 - 1
@@ -181,8 +182,8 @@ def uint16_list(floor: int, ceiling: int) -> Codec[tuple[int, ...]]:
         if stop > end or length & 1 or not floor <= length <= ceiling:
             raise _bad_vector(floor, ceiling, start, stop, end, ", even")
         count = length >> 1
-        if count <= 64:
-            return _UINT16S[count](data, start), stop
+        if count < len(_UNPACK_UINT16S):
+            return _UNPACK_UINT16S[count](data, start), stop
         return struct.unpack_from(f">{count}H", data, start), stop
 
     def write(values: tuple[int, ...]) -> bytes:
