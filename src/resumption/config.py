@@ -26,8 +26,8 @@ from resumption.constants import (
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS
 from resumption.crypto.names import ServerName
-from resumption.crypto.signatures import DEFAULT_SCHEMES_13, SCHEMES
-from resumption.crypto.suites import DEFAULT_SUITES_13, SUITES, SuiteFacts
+from resumption.crypto.signatures import CERTIFICATE_SCHEMES, SCHEMES
+from resumption.crypto.suites import DEFAULT_SUITES_12, DEFAULT_SUITES_13, SUITES, SuiteFacts
 from resumption.crypto.trust import TrustStore
 from resumption.errors import ConfigurationError
 from resumption.session.gate import ClientAuth, ClientPolicy, Policy
@@ -53,11 +53,11 @@ class Config:
     Raises `ConfigurationError` where a combination makes no sense.
     """
 
-    minimum_version: int = ProtocolVersion.TLSv1_3
+    minimum_version: int = ProtocolVersion.TLSv1_2
     maximum_version: int = ProtocolVersion.TLSv1_3
-    suites: tuple[int, ...] = DEFAULT_SUITES_13
+    suites: tuple[int, ...] = DEFAULT_SUITES_13 + DEFAULT_SUITES_12
     groups: tuple[int, ...] = DEFAULT_GROUPS
-    schemes: tuple[int, ...] = DEFAULT_SCHEMES_13
+    schemes: tuple[int, ...] = CERTIFICATE_SCHEMES
     alpn: tuple[bytes, ...] = ()
     session_timeout_s: int = DEFAULT_SESSION_TIMEOUT_S
     max_auth_age_s: float = MAX_TICKET_LIFETIME_S
@@ -146,6 +146,15 @@ class ClientConfig(Config):
             ExtensionType.supported_groups: extensions.pack_supported_groups(self.groups),
             ExtensionType.signature_algorithms: extensions.pack_signature_algorithms(self.schemes),
         }
+        if self.minimum_version <= ProtocolVersion.TLSv1_2:
+            bodies[ExtensionType.ec_point_formats] = extensions.pack_ec_point_formats(b"\x00")
+            bodies[ExtensionType.extended_master_secret] = extensions.pack_extended_master_secret()
+            bodies[ExtensionType.renegotiation_info] = extensions.pack_renegotiation_info(b"")
+            bodies[ExtensionType.session_ticket] = b""
+        if self.maximum_version < ProtocolVersion.TLSv1_3:
+            if self.alpn:
+                bodies[ExtensionType.application_layer_protocol_negotiation] = extensions.pack_alpn(self.alpn)
+            return {int(number): body for number, body in bodies.items()}
         if self.alpn:
             bodies[ExtensionType.application_layer_protocol_negotiation] = extensions.pack_alpn(self.alpn)
         bodies[ExtensionType.supported_versions] = extensions.pack_supported_versions_client(
@@ -276,16 +285,18 @@ class ServerConfig(Config):
 
         A chain for the name that was asked for wins over one that is not; then the order of ``certified_keys``.
         """
-        name = ServerName(server_name) if server_name is not None else None
-        best: tuple[CertifiedKey, int] | None = None
-        for key in self.certified_keys:
-            scheme = next((scheme for scheme in key.schemes13 if scheme in schemes), None)
-            if scheme is None:
-                continue
-            if name is None or key.covers(name):
-                return key, scheme
-            best = best or (key, scheme)
-        return best
+        for key in self.keys_for(server_name):
+            for scheme in key.schemes13:
+                if scheme in schemes:
+                    return key, scheme
+        return None
+
+    def keys_for(self, server_name: str | None) -> tuple[CertifiedKey, ...]:
+        """Our chains, those that are for this name first."""
+        if server_name is None or len(self.certified_keys) == 1:
+            return self.certified_keys
+        name = ServerName(server_name)
+        return tuple(sorted(self.certified_keys, key=lambda key: not key.covers(name)))
 
 
 def _fields(*values: bytes) -> bytes:

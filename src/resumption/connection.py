@@ -65,6 +65,7 @@ class Connection(SessionOwner):
 
     __slots__ = (
         "__weakref__",
+        "_begun",
         "_error",
         "_freed",
         "_opened",
@@ -86,6 +87,7 @@ class Connection(SessionOwner):
         super().__init__(config, host, server_name, peer_key)
         self._send_server_name = send_server_name
         self._state: State | None = start_server(config) if isinstance(config, ServerConfig) else None
+        self._begun = False
         self._question: NeedSession | None = None
         self._error: Error | None = None
         self._opened = False  # a protected record was opened
@@ -123,7 +125,7 @@ class Connection(SessionOwner):
 
         None clears it. Raises `UsageError` on a server or once the handshake has begun.
         """
-        if self._state is not None and not self.is_server:
+        if self._begun and not self.is_server:
             raise UsageError("the handshake has begun: install the session before the first call of data_to_send()")
         self._install(session)
 
@@ -302,7 +304,7 @@ class Connection(SessionOwner):
 
     def data_to_send(self) -> bytes:
         """What to send now; taken once. May be called at any time, also after an error (for the alert)."""
-        if self._error is None and not self._freed:
+        if not self._begun and not self.is_server and not self._freed:
             self._begin()
         return self._take_output()
 
@@ -345,8 +347,8 @@ class Connection(SessionOwner):
         """Close the writing direction: send close_notify (once). Reading goes on until the peer has closed too."""
         if self._sent_close or self._error is not None or self._freed:
             return
-        if self._state is None and not self.is_server:
-            return  # nothing was ever sent
+        if not self._begun:
+            return  # nothing was ever said
         self._send_alert(AlertDescription.close_notify)
 
     def warn(self, description: AlertDescription) -> None:
@@ -376,10 +378,13 @@ class Connection(SessionOwner):
 
     def _begin(self) -> None:
         """Start the handshake at the first sign of use."""
+        if self._begun:
+            return
+        self._begun = True
+        if self._host is not None:
+            self._host.handshake_started(self)
         config = self._config
-        if self._state is None and isinstance(config, ClientConfig) and self._data is None:
-            if self._host is not None:
-                self._host.handshake_started(self)
+        if isinstance(config, ClientConfig):
             self._state = start_client(
                 config,
                 self.server_name,

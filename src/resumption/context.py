@@ -43,6 +43,7 @@ from resumption.session.verdicts import Mechanism, Reason
 __all__ = ["ClientContext", "Context", "ServerContext"]
 
 _TLS12 = int(ProtocolVersion.TLSv1_2)
+_TLS13 = int(ProtocolVersion.TLSv1_3)
 _numbers = itertools.count(1)
 
 C = TypeVar("C", bound=Config)
@@ -149,6 +150,12 @@ class Context(Generic[C]):
     def must_ask_outside(self, connection: SessionOwner) -> bool:
         """Only where sessions are shared beyond the process."""
         return False
+
+    def new_session_id(self, connection: SessionOwner) -> bytes:
+        """32 random bytes, unlike any id in the cache; none where neither the cache nor a store keeps sessions."""
+        if not self.sessions.mode & CacheMode.SERVER and not self.must_ask_outside(connection):
+            return b""
+        return self.config.random(32)
 
     def consume(self, connection: SessionOwner, session: Session) -> bool:
         """A session from the cache is spent by leaving it; one from outside was spent when it was fetched."""
@@ -268,6 +275,7 @@ class ClientContext(Context[ClientConfig]):
         super().handshake_started(connection)
         if connection.peer_key is None or connection.held_session is not None or connection.wants_fresh_handshake:
             return
+        connection.tickets_before = self.sessions.peek_for_peer(connection.peer_key)
         session = self.sessions.take_for_peer(connection.peer_key, holder=connection.holder, now=self.config.clock())
         if session is not None:
             connection.use_cached_session(session)
@@ -276,8 +284,10 @@ class ClientContext(Context[ClientConfig]):
         """Count it, and say how many tickets are left for this server."""
         resumption = connection.resumption
         if resumption is not None and resumption.resumed and connection.peer_key is not None:
-            left = self.sessions.peek_for_peer(connection.peer_key)
-            connection.resumption = replace(resumption, tickets_left=left, peer=connection.server_name)
+            left = self.sessions.peek_for_peer(connection.peer_key) if connection.version == _TLS13 else None
+            connection.resumption = replace(
+                resumption, tickets_left=left, tickets_before=connection.tickets_before, peer=connection.server_name
+            )
         elif resumption is not None and resumption.reason is Reason.SERVER_DECLINED:
             self.session_stats.count("misses")
         super().handshake_completed(connection)

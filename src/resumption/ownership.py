@@ -32,6 +32,9 @@ class Host(Protocol):
     def must_ask_outside(self, connection: SessionOwner) -> bool:
         """Whether a question that `find_session` could not answer goes to the driver."""
 
+    def new_session_id(self, connection: SessionOwner) -> bytes:
+        """An id for a new session; empty where sessions are not kept."""
+
     def consume(self, connection: SessionOwner, session: Session) -> bool:
         """Spend a single-use session; False if another connection was first."""
 
@@ -72,6 +75,7 @@ class SessionOwner(Channel):
         "peer_key",
         "resumption",
         "server_name",
+        "tickets_before",
     )
 
     def __init__(
@@ -89,6 +93,7 @@ class SessionOwner(Channel):
         self._data: SessionData | None = None
         self._explicit = False
         self._fresh = False
+        self.tickets_before: int | None = None  # client: what the cache held for this server
         self.looked_up: Session | None = None  # what the context found in its own cache; borrowed
         self._session: Session | None = None
         self._lent: list[Session] = []  # sessions that events of the current call still show
@@ -201,6 +206,10 @@ class SessionOwner(Channel):
             self._host.session_issued(self, session)
         self._events.append(SessionIssued(session))
         return session
+
+    def new_session_id(self) -> bytes:
+        """An id for a new session; empty where sessions are not kept."""
+        return self._host.new_session_id(self) if self._host is not None else self._config.random(32)
 
     def consume(self, session: Session) -> bool:
         """Spend a single-use session; False if another connection was first."""

@@ -21,7 +21,7 @@ from resumption.errors import (
     ProtocolVersionUnsupported,
     UnsupportedExtension,
 )
-from resumption.handshake import client13
+from resumption.handshake import client12, client13
 from resumption.handshake.offer import Offered
 from resumption.handshake.state import Output, State, Transcript, on
 from resumption.session.gate import offerable
@@ -36,6 +36,7 @@ _TLS12 = int(ProtocolVersion.TLSv1_2)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 _SERVER_NAME = int(ExtensionType.server_name)
 _KEY_SHARE = int(ExtensionType.key_share)
+_SESSION_TICKET = int(ExtensionType.session_ticket)
 _COOKIE = int(ExtensionType.cookie)
 _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
 _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
@@ -83,17 +84,24 @@ def start_client(
     if send_server_name:
         bodies[_SERVER_NAME] = extensions.pack_server_name(server_name)
     bodies.update(config.hello_extensions)
-    bodies[_KEY_SHARE] = extensions.pack_key_share_client(tuple((share.group, share.public) for share in shares))
+    if config.maximum_version >= _TLS13:
+        bodies[_KEY_SHARE] = extensions.pack_key_share_client(tuple((share.group, share.public) for share in shares))
+    compatible = config.middlebox_compatibility and config.maximum_version >= _TLS13
+    session_id = config.random(32) if compatible else b""
+    if session is not None and session.version == _TLS12:
+        session_id = session.id
+        if _SESSION_TICKET in bodies:
+            bodies[_SESSION_TICKET] = session.ticket
     hello = ClientHello(
         legacy_version=_TLS12,
         random=config.random(32),
-        legacy_session_id=config.random(32) if config.middlebox_compatibility else b"",
-        cipher_suites=config.hello_suites,
+        legacy_session_id=session_id,
+        cipher_suites=config.suites,
         legacy_compression_methods=b"\x00",
         extensions=bodies,
     )
     early = None
-    if session is not None:
+    if session is not None and session.version == _TLS13:
         facts = SUITES[session.cipher].hash
         early = EarlySecret.from_psk(facts, session.secret)
         raw = _pack_with_binder(hello, session, early, Transcript(facts), now)
@@ -143,9 +151,10 @@ class ExpectServerHello(State):
     @on(ServerHello)
     def on_server_hello(
         self, message: ServerHello, raw: bytes, out: Output
-    ) -> ExpectSecondServerHello | client13.ExpectEncryptedExtensions:
+    ) -> ExpectSecondServerHello | client13.ExpectEncryptedExtensions | client12.AfterServerHello:
         """A ServerHello decides the version; a HelloRetryRequest asks for another hello."""
-        check_version(self.offered, message)
+        if check_version(self.offered, message) == _TLS12:
+            return client12.on_server_hello(self.offered, message, self.hello_raw, raw, out)
         facts = check_echo(self.offered, message)
         if message.is_hello_retry_request:
             return self._retry(message, raw, out)
@@ -213,7 +222,8 @@ class ExpectSecondServerHello(State):
         """The same suite and group as the request named, and no second request."""
         if message.is_hello_retry_request:
             raise client13.second_retry()
-        check_version(self.offered, message)
+        if check_version(self.offered, message) != _TLS13:
+            raise IllegalParameter("the server asked for a second TLS 1.3 hello and chose another version then")
         check_echo(self.offered, message)
         if message.cipher_suite != self.suite:
             raise IllegalParameter("the ServerHello names another suite than the HelloRetryRequest before it")
@@ -225,23 +235,25 @@ class ExpectSecondServerHello(State):
         return self
 
 
-def check_version(offered: Offered, message: ServerHello) -> None:
-    """The version the server chose must be one that was offered, and no downgrade. RFC 9846, section 4.2.3."""
+def check_version(offered: Offered, message: ServerHello) -> int:
+    """The version the server chose: one that was offered, and no downgrade. RFC 9846, section 4.2.3."""
     config = offered.config
     body = message.extensions.get(_SUPPORTED_VERSIONS)
-    if body is None:
-        if message.is_hello_retry_request:
-            raise MissingExtension("the HelloRetryRequest has no supported_versions extension")
-        if config.maximum_version >= _TLS13 and message.random[24:] in _DOWNGRADE_SENTINELS:
-            raise IllegalParameter("the server could speak TLS 1.3 but chose less: someone is tampering")
-        raise ProtocolVersionUnsupported(
-            f"the server chose version 0x{message.legacy_version:04x}; TLS 1.3 is the least accepted here"
-        )
-    version = extensions.parse_supported_versions_server(body)
-    if message.legacy_version != _TLS12:
-        raise IllegalParameter("legacy_version of a TLS 1.3 ServerHello must be 0x0303")
-    if version != _TLS13 or not config.minimum_version <= version <= config.maximum_version:
-        raise IllegalParameter(f"the server chose version 0x{version:04x}, which was not offered this way")
+    if body is not None:
+        version = extensions.parse_supported_versions_server(body)
+        if message.legacy_version != _TLS12:
+            raise IllegalParameter("legacy_version of a TLS 1.3 ServerHello must be 0x0303")
+        if version != _TLS13 or not config.minimum_version <= version <= config.maximum_version:
+            raise IllegalParameter(f"the server chose version 0x{version:04x}, which was not offered this way")
+        return version
+    if message.is_hello_retry_request:
+        raise MissingExtension("the HelloRetryRequest has no supported_versions extension")
+    version = message.legacy_version
+    if version != _TLS12 or not config.minimum_version <= version <= config.maximum_version:
+        raise ProtocolVersionUnsupported(f"the server chose version 0x{version:04x}, which is not accepted here")
+    if config.maximum_version >= _TLS13 and message.random[24:] in _DOWNGRADE_SENTINELS:
+        raise IllegalParameter("the server could speak TLS 1.3 and chose less: someone is tampering")
+    return version
 
 
 def check_echo(offered: Offered, message: ServerHello) -> SuiteFacts:

@@ -13,6 +13,7 @@ from resumption.crypto.suites import SuiteFacts
 from resumption.errors import TooManyMessages
 from resumption.handshake.events import KeysUpdated
 from resumption.handshake.state import Output, State, on
+from resumption.handshake.tickets import lifetime_of, seal_session
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions
@@ -169,33 +170,25 @@ class ServerConnected(_Connected):
         if not self.may_issue or (not config.stateful and config.tickets is None):
             return False
         now = config.clock()
-        lifetime_s = min(config.session_timeout_s, MAX_TICKET_LIFETIME_S, int(self.data.deadline - now))
-        if not config.stateful and config.tickets is not None:
-            lifetime_s = min(lifetime_s, config.tickets.lifetime_left(now))
+        lifetime_s = lifetime_of(config, self.data, now)
         if lifetime_s <= 0:
             return False
         nonce = self.tickets.next_nonce()
         age_add = int.from_bytes(config.random(4), "big")
         data = replace(
             self.data,
-            session_id=config.random(32),
+            session_id=out.new_session_id() if config.stateful else config.random(32),
             time=now,
             timeout=lifetime_s,
             ticket_age_add=age_add,
         )
-        session = out.issue(data, self.tickets.psk(nonce))
+        secret = self.tickets.psk(nonce)
         if config.stateful or config.tickets is None:
             ticket: bytes | None = data.session_id
         else:
-            ticket = config.tickets.seal(
-                session.to_packed(),
-                partition=config.partition,
-                mechanism=Mechanism.STATELESS_13.value,
-                now=now,
-                random=config.random,
-                lifetime_s=lifetime_s,
-            )
-        if ticket is None:
+            ticket = seal_session(config, data, secret, Mechanism.STATELESS_13, lifetime_s, now)
+        if not ticket:
             return False
+        out.issue(data, secret)
         out.send(NewSessionTicket(lifetime_s, age_add, nonce, ticket, {}).pack())
         return True

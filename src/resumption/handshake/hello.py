@@ -29,6 +29,10 @@ _PARSERS: dict[int, Callable[[bytes], Any]] = {
         ExtensionType.key_share: extensions.parse_key_share_client,
         ExtensionType.pre_shared_key: extensions.parse_pre_shared_key_client,
         ExtensionType.cookie: extensions.parse_cookie,
+        ExtensionType.extended_master_secret: extensions.parse_extended_master_secret,
+        ExtensionType.session_ticket: extensions.parse_session_ticket,
+        ExtensionType.renegotiation_info: extensions.parse_renegotiation_info,
+        ExtensionType.ec_point_formats: extensions.parse_ec_point_formats,
         ExtensionType.record_size_limit: extensions.parse_record_size_limit,
         ExtensionType.certificate_authorities: extensions.parse_certificate_authorities,
     }.items()
@@ -41,6 +45,10 @@ _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
 _PSK_MODES = int(ExtensionType.psk_key_exchange_modes)
 _KEY_SHARE = int(ExtensionType.key_share)
 _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
+_EMS = int(ExtensionType.extended_master_secret)
+_SESSION_TICKET = int(ExtensionType.session_ticket)
+_RENEGOTIATION_INFO = int(ExtensionType.renegotiation_info)
+_POINT_FORMATS = int(ExtensionType.ec_point_formats)
 _TLS10 = int(ProtocolVersion.TLSv1)
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 
@@ -113,3 +121,25 @@ class ClientHelloFacts:
     def psk_dhe_ke(self) -> bool:
         """Whether the client can resume with a key exchange."""
         return PskKeyExchangeMode.psk_dhe_ke in self.values.get(_PSK_MODES, b"")
+
+    # What only TLS 1.2 asks.
+
+    @property
+    def extended_master_secret(self) -> bool:
+        """Whether the client offers an extended master secret. RFC 7627."""
+        return _EMS in self.values
+
+    @property
+    def session_ticket(self) -> bytes | None:
+        """The ticket; empty if the client would like one, None if it cannot use any. RFC 5077."""
+        return self.values.get(_SESSION_TICKET)
+
+    @property
+    def renegotiation_info(self) -> bytes | None:
+        """The renegotiated_connection field, or None. RFC 5746."""
+        return self.values.get(_RENEGOTIATION_INFO)
+
+    @property
+    def point_formats(self) -> bytes | None:
+        """The point formats listed, or None. RFC 8422, section 5.1.2."""
+        return self.values.get(_POINT_FORMATS)

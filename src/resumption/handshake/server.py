@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from resumption.config import ServerConfig
+from resumption.constants import ProtocolVersion
 from resumption.errors import NoApplicationProtocol, ProtocolVersionUnsupported
-from resumption.handshake import server13
+from resumption.handshake import server12, server13
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.state import Output, State, on
 from resumption.wire.messages import ClientHello
 
 __all__ = ["ExpectClientHello", "start_server"]
+
+_TLS13 = int(ProtocolVersion.TLSv1_3)
 
 
 def start_server(config: ServerConfig) -> State:
@@ -32,7 +35,7 @@ class ExpectClientHello(State):
     @on(ClientHello)
     def on_client_hello(
         self, message: ClientHello, raw: bytes, out: Output
-    ) -> server13.ExpectSecondClientHello | server13.AwaitSession | server13.Answered:
+    ) -> server13.ExpectSecondClientHello | server13.AwaitSession | server13.Answered | server12.Next:
         """Choose the version first; everything else is the version's own affair."""
         config = self.config
         facts = ClientHelloFacts(message)
@@ -44,7 +47,9 @@ class ExpectClientHello(State):
                 + ", ".join(f"0x{version:04x}" for version in versions)
             )
         alpn = self._choose_alpn(facts)
-        return server13.negotiate(config, facts, alpn, raw, out)
+        if common == _TLS13:
+            return server13.negotiate(config, facts, alpn, raw, out)
+        return server12.negotiate(config, facts, alpn, raw, out)
 
     def _speaks(self, version: int) -> bool:
         return self.config.minimum_version <= version <= self.config.maximum_version

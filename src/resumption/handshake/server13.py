@@ -29,6 +29,7 @@ from resumption.handshake.established13 import Budget, Negotiated, ServerConnect
 from resumption.handshake.events import NeedSession
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, on
+from resumption.handshake.tickets import open_session
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Abort, Mechanism, Reason, Resumption
@@ -213,7 +214,7 @@ def choose_session(choice: Choice, index: int, reason: Reason | None, out: Outpu
                 continue
             out.ask(NeedSession(identity, _TLS13, Mechanism.STATEFUL_13, config.partition))
             return AwaitSession(choice, position, reason)
-        session = open_ticket(config, identity, out)
+        session = open_session(config, identity, Mechanism.STATELESS_13, config.clock(), out.holder)
         if session is None:
             reason = Reason.UNKNOWN if config.tickets is not None else Reason.MECHANISM_DISABLED
             continue
@@ -223,15 +224,6 @@ def choose_session(choice: Choice, index: int, reason: Reason | None, out: Outpu
         out.decline(session, verdict)
         reason = verdict
     return answer(choice, None, reason or Reason.UNKNOWN, out)
-
-
-def open_ticket(config: ServerConfig, ticket: bytes, out: Output) -> Session | None:
-    """The session sealed in ``ticket``, its one reference held by the connection; None if it does not open."""
-    if config.tickets is None:
-        return None
-    now = config.clock()
-    packed = config.tickets.open(ticket, partition=config.partition, mechanism=Mechanism.STATELESS_13.value, now=now)
-    return Session.from_packed(packed, holder=out.holder) if packed is not None else None
 
 
 def judge(choice: Choice, session: Session, mechanism: Mechanism) -> Reason | None:

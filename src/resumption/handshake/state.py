@@ -58,6 +58,9 @@ class Output(Protocol):
     def issue(self, data: SessionData, secret: bytes) -> Session:
         """Make a new session the connection's own and offer it to the context. The session is borrowed."""
 
+    def new_session_id(self) -> bytes:
+        """An id for a new session; empty where sessions are not kept."""
+
     def consume(self, session: Session) -> bool:
         """Spend a single-use session, atomically: False if another connection was first."""
 

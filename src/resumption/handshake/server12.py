@@ -1,0 +1,450 @@
+"""The TLS 1.2 server from the ClientHello on: full and abbreviated handshakes. RFC 5246, 5077, 5746, 7627, 8422.
+
+The order is that of the eligibility checklist, as in `server13`: policy first, then the session that the client names
+by a ticket or an id, which the gate judges. A ticket that fails does not fall back to the id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from resumption.config import ServerConfig
+from resumption.constants import ExtensionType, ProtocolVersion
+from resumption.crypto.certificates import CertifiedKey, is_rsassa_pss, not_after_of, public_key_of
+from resumption.crypto.groups import KeyShare, generate
+from resumption.crypto.schedule12 import MasterSecret12
+from resumption.crypto.signatures import sign, verify
+from resumption.crypto.suites import SUITES, SuiteFacts
+from resumption.errors import (
+    HandshakeFailure,
+    IllegalParameter,
+    InappropriateFallback,
+)
+from resumption.handshake.established12 import Keys, RecordedTranscript, ServerConnected, fits_suite
+from resumption.handshake.events import NeedSession
+from resumption.handshake.hello import ClientHelloFacts
+from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, on
+from resumption.handshake.tickets import lifetime_of, open_session, seal_session
+from resumption.session.gate import Offer, eligible
+from resumption.session.model import Session, SessionData
+from resumption.session.verdicts import Abort, Mechanism, Reason, Resumption
+from resumption.wire import extensions, messages12
+from resumption.wire.messages import CertificateVerify, Finished, ServerHello
+
+__all__ = [
+    "AwaitSession",
+    "ExpectCertificate",
+    "ExpectCertificateVerify",
+    "ExpectChangeCipherSpec",
+    "ExpectFinished",
+    "ExpectKeyExchange",
+    "negotiate",
+]
+
+_TLS12 = int(ProtocolVersion.TLSv1_2)
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+_ALPN = int(ExtensionType.application_layer_protocol_negotiation)
+_EMS = int(ExtensionType.extended_master_secret)
+_RENEGOTIATION_INFO = int(ExtensionType.renegotiation_info)
+_SESSION_TICKET = int(ExtensionType.session_ticket)
+_SERVER_NAME = int(ExtensionType.server_name)
+_POINT_FORMATS = int(ExtensionType.ec_point_formats)
+_RENEGOTIATION_SCSV = 0x00FF
+_FALLBACK_SCSV = 0x5600
+_UNCOMPRESSED = b"\x01\x00"
+_EMPTY_RENEGOTIATION_INFO = b"\x00"
+_DOWNGRADED = b"DOWNGRD\x01"  # the last bytes of a random when this server could have done TLS 1.3
+_CERTIFICATE_TYPES = b"\x40\x01"  # ecdsa_sign, rsa_sign
+_EMS_FLAG = 1  # bit 0 of a session's flags
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What this server picked from the hello, before any session is looked at."""
+
+    config: ServerConfig
+    facts: ClientHelloFacts
+    raw: bytes
+    alpn: bytes | None
+    extended_master_secret: bool
+
+    @property
+    def wants_ticket(self) -> bool:
+        """Whether the client can use a ticket, and this server can make one."""
+        return self.config.tickets is not None and self.facts.session_ticket is not None
+
+
+Next: TypeAlias = "AwaitSession | ExpectCertificate | ExpectKeyExchange | ExpectChangeCipherSpec"
+
+
+def negotiate(config: ServerConfig, facts: ClientHelloFacts, alpn: bytes | None, raw: bytes, out: Output) -> Next:
+    """Answer a ClientHello in TLS 1.2. RFC 5246, section 7.4.1.2."""
+    hello = facts.hello
+    suites = hello.cipher_suites
+    if b"\x00"[0] not in hello.legacy_compression_methods:
+        raise IllegalParameter("the client does not offer the null compression method")
+    if _FALLBACK_SCSV in suites and config.maximum_version > _TLS12:
+        raise InappropriateFallback("the client fell back to TLS 1.2, and both sides could do better")
+    if facts.renegotiation_info:
+        raise HandshakeFailure("renegotiation_info of a first handshake must be empty")
+    if facts.point_formats is not None and 0 not in facts.point_formats:
+        raise IllegalParameter("the client does not support uncompressed points")
+    return _find_session(Choice(config, facts, raw, alpn, facts.extended_master_secret), out)
+
+
+def _find_session(choice: Choice, out: Output) -> Next:
+    """The session that the client names: by its ticket, or else by its id. RFC 5077, section 3.4."""
+    config, facts = choice.config, choice.facts
+    mechanisms = config.mechanisms
+    ticket = facts.session_ticket
+    if ticket and Mechanism.TICKET_12 in mechanisms:
+        session = open_session(config, ticket, Mechanism.TICKET_12, config.clock(), out.holder)
+        if session is None:
+            return _answer_full(choice, Reason.UNKNOWN, out)
+        return _judge(choice, session, Mechanism.TICKET_12, out)
+    session_id = facts.hello.legacy_session_id
+    if not session_id:
+        return _answer_full(choice, Reason.NOT_OFFERED, out)
+    if Mechanism.SESSION_ID not in mechanisms:
+        return _answer_full(choice, Reason.MECHANISM_DISABLED, out)
+    out.ask(NeedSession(session_id, _TLS12, Mechanism.SESSION_ID, config.partition))
+    return AwaitSession(choice)
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitSession(AwaitingAnswer):
+    """Awaiting an answer to the question who holds the session with the client's id."""
+
+    choice: Choice
+
+    def on_answer(self, session: Session | None, out: Output) -> Next:
+        """Go on with ``session``, whose reference the connection now holds, or with a full handshake."""
+        if session is None:
+            return _answer_full(self.choice, Reason.UNKNOWN, out)
+        return _judge(self.choice, session, Mechanism.SESSION_ID, out)
+
+
+def _judge(choice: Choice, session: Session, mechanism: Mechanism, out: Output) -> Next:
+    """Ask the gate, and resume or not."""
+    facts, config = choice.facts, choice.config
+    verdict = eligible(
+        session.data,
+        session.secret,
+        config.policy,
+        Offer(
+            mechanism=mechanism,
+            version=_TLS12,
+            suites=frozenset(facts.hello.cipher_suites),
+            server_name=facts.server_name or None,
+            extended_master_secret=choice.extended_master_secret,
+        ),
+        config.clock(),
+        resumable=session.is_resumable or mechanism is Mechanism.TICKET_12,
+    )
+    if isinstance(verdict, Abort):
+        out.decline(session, verdict.reason)
+        raise HandshakeFailure(f"the offered session cannot be resumed: {verdict.reason.sentence}")
+    if verdict.reason is not None:
+        out.decline(session, verdict.reason)
+        return _answer_full(choice, verdict.reason, out)
+    return _answer_resumed(choice, session, mechanism, out)
+
+
+def _server_hello(choice: Choice, suite: SuiteFacts, session_id: bytes, ticket: bool) -> ServerHello:
+    """The ServerHello: only what the client offered is answered. RFC 5246, section 7.4.1.3."""
+    config, facts = choice.config, choice.facts
+    bodies: dict[int, bytes] = {}
+    if facts.server_name:
+        bodies[_SERVER_NAME] = b""
+    if facts.renegotiation_info is not None or _RENEGOTIATION_SCSV in facts.hello.cipher_suites:
+        bodies[_RENEGOTIATION_INFO] = _EMPTY_RENEGOTIATION_INFO
+    if facts.point_formats is not None:
+        bodies[_POINT_FORMATS] = _UNCOMPRESSED
+    if choice.extended_master_secret:
+        bodies[_EMS] = b""
+    if ticket:
+        bodies[_SESSION_TICKET] = b""
+    if choice.alpn is not None:
+        bodies[_ALPN] = extensions.pack_alpn_server(choice.alpn)
+    random = config.random(32)
+    if config.maximum_version >= _TLS13:
+        random = random[:24] + _DOWNGRADED
+    return ServerHello(_TLS12, random, session_id, suite.suite, 0, bodies)
+
+
+def _answer_resumed(choice: Choice, session: Session, mechanism: Mechanism, out: Output) -> ExpectChangeCipherSpec:
+    """The abbreviated handshake: the server finishes first. RFC 5246, section 7.3; RFC 5077, section 3.4."""
+    config, facts = choice.config, choice.facts
+    hello = facts.hello
+    before = session.data
+    now = config.clock()
+    suite = SUITES[before.cipher]
+    renew = choice.wants_ticket and now - before.time > before.timeout / 2
+    answer = _server_hello(choice, suite, hello.legacy_session_id, renew)
+    raw = answer.pack()
+    transcript = Transcript(suite.hash, choice.raw, raw)
+    out.send(raw)
+    master = MasterSecret12(suite.hash, session.secret)
+    keys = Keys.derive(suite, master, hello.random, answer.random)
+    data = replace(before, alpn=choice.alpn)
+    progress = Progress(config, choice, suite, transcript, keys, data, session, mechanism, None, False)
+    if renew:
+        # The new ticket says when the old lineage began and ends: renewing never prolongs it (F14).
+        left_s = int(before.expires_at - now)
+        progress.send_ticket(replace(data, session_id=b"", time=now, timeout=left_s), master, out)
+    progress.finish(master, out)
+    return ExpectChangeCipherSpec(progress, master)
+
+
+def _answer_full(choice: Choice, reason: Reason, out: Output) -> ExpectCertificate | ExpectKeyExchange:
+    """The server's whole flight of a full handshake. RFC 5246, section 7.3."""
+    config, facts = choice.config, choice.facts
+    hello = facts.hello
+    schemes = facts.schemes
+    if schemes is None:
+        raise HandshakeFailure("the client has no signature_algorithms, which means SHA-1: not accepted here")
+    group = _choose_group(config, facts)
+    suite, key, scheme = _choose_suite(config, facts, schemes)
+    keeps_ids = Mechanism.SESSION_ID in config.mechanisms
+    session_id = b"" if choice.wants_ticket or not keeps_ids else out.new_session_id()
+    answer = _server_hello(choice, suite, session_id, choice.wants_ticket)
+    share = generate(group)
+    params = messages12.pack_server_ecdh_params(group, share.public)
+    signature = sign(
+        key.private_key,
+        scheme,
+        hello.random + answer.random + params,
+        version=_TLS12,
+        rsassa_pss=key.rsassa_pss,
+    )
+    raw = answer.pack()
+    flight = [
+        raw,
+        messages12.Certificate(key.chain).pack(),
+        messages12.ServerKeyExchange(messages12.NAMED_CURVE, group, share.public, scheme, signature).pack(),
+    ]
+    asked = config.client_auth != "none"
+    if asked:
+        names = config.trust.subjects if config.trust is not None else ()
+        flight.append(messages12.CertificateRequest(_CERTIFICATE_TYPES, config.schemes, names).pack())
+    flight.append(messages12.ServerHelloDone().pack())
+    transcript = RecordedTranscript(suite.hash, choice.raw, *flight)
+    for message in flight:
+        out.send(message)
+    opening = Opening(choice, suite, answer.random, session_id, share, transcript, reason)
+    return ExpectCertificate(opening) if asked else ExpectKeyExchange(opening, ())
+
+
+def _choose_group(config: ServerConfig, facts: ClientHelloFacts) -> int:
+    """Our first group that the client lists; without a list it can do P-256. RFC 8422, section 5.1."""
+    groups = facts.groups if facts.groups is not None else (23,)
+    group = next((group for group in config.groups_12 if group in groups), None)
+    if group is None:
+        raise HandshakeFailure("the client offers no elliptic curve that is enabled here")
+    return group
+
+
+def _choose_suite(
+    config: ServerConfig, facts: ClientHelloFacts, schemes: tuple[int, ...]
+) -> tuple[SuiteFacts, CertifiedKey, int]:
+    """Our first suite that the client offers and for which there is a certificate that it can check."""
+    keys = config.keys_for(facts.server_name or None)
+    for number in config.suites_12:
+        if number not in facts.hello.cipher_suites:
+            continue
+        suite = SUITES[number]
+        for key in keys:
+            for scheme in key.schemes12:
+                if scheme in schemes and fits_suite(scheme, suite):
+                    return suite, key, scheme
+    raise HandshakeFailure("the client offers no TLS 1.2 cipher suite that is enabled here and fits a certificate")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the states of a full handshake have in common until the master secret exists."""
+
+    choice: Choice
+    suite: SuiteFacts
+    server_random: bytes
+    session_id: bytes
+    share: KeyShare
+    transcript: RecordedTranscript
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCertificate(State):
+    """Awaiting the client's chain, which may be empty. RFC 5246, section 7.4.6."""
+
+    opening: Opening
+
+    @on(messages12.Certificate)
+    def on_certificate(self, message: messages12.Certificate, raw: bytes, out: Output) -> ExpectKeyExchange:
+        """An empty chain is an answer too; whether it is acceptable is the policy's affair."""
+        config = self.opening.choice.config
+        chain = message.certificate_list
+        if not chain and config.client_auth == "required":
+            # In TLS 1.2 there is no alert of its own for this. RFC 5246, section 7.4.6.
+            raise HandshakeFailure("this server requires a client certificate")
+        if chain and config.trust is not None:
+            config.trust.verify_client(chain, config.clock())
+        self.opening.transcript.add(raw)
+        return ExpectKeyExchange(self.opening, chain)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectKeyExchange(State):
+    """Awaiting the client's share. RFC 8422, section 5.7."""
+
+    opening: Opening
+    chain: tuple[bytes, ...]
+
+    @on(messages12.ClientKeyExchange)
+    def on_client_key_exchange(
+        self, message: messages12.ClientKeyExchange, raw: bytes, out: Output
+    ) -> ExpectCertificateVerify | ExpectChangeCipherSpec:
+        """Now there is a master secret. RFC 7627, section 4."""
+        opening, chain = self.opening, self.chain
+        choice, suite, transcript = opening.choice, opening.suite, opening.transcript
+        premaster = opening.share.finish(message.public)
+        transcript.add(raw)
+        hello, config = choice.facts.hello, choice.config
+        if choice.extended_master_secret:
+            master = MasterSecret12.from_premaster(suite.hash, premaster, session_hash=transcript.digest())
+        else:
+            randoms = hello.random + opening.server_random
+            master = MasterSecret12.from_premaster(suite.hash, premaster, randoms=randoms)
+        now = config.clock()
+        deadline = now + config.max_auth_age_s
+        data = SessionData(
+            version=_TLS12,
+            cipher=suite.suite,
+            session_id=opening.session_id,
+            id_context=config.id_context,
+            time=now,
+            timeout=config.session_timeout_s,
+            peer_certificate=chain[0] if chain else None,
+            peer_chain=chain,
+            verify_result=0,
+            hostname=choice.facts.server_name or None,
+            flags=_EMS_FLAG if choice.extended_master_secret else 0,
+            alpn=choice.alpn,
+            group=opening.share.group,
+            role="server",
+            partition=config.partition,
+            policy_epoch=config.policy_epoch,
+            auth_time=now,
+            deadline=min(deadline, not_after_of(chain)) if chain else deadline,
+        )
+        keys = Keys.derive(suite, master, hello.random, opening.server_random)
+        progress = Progress(
+            config, choice, suite, transcript, keys, data, None, None, opening.reason, choice.wants_ticket
+        )
+        if chain:
+            return ExpectCertificateVerify(progress, master, transcript)
+        return ExpectChangeCipherSpec(progress, master)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCertificateVerify(State):
+    """Awaiting the proof that the client holds its certificate's key. RFC 5246, section 7.4.8."""
+
+    progress: Progress
+    master: MasterSecret12
+    transcript: RecordedTranscript
+
+    @on(CertificateVerify)
+    def on_certificate_verify(self, message: CertificateVerify, raw: bytes, out: Output) -> ExpectChangeCipherSpec:
+        """Verify the signature over all messages so far."""
+        progress = self.progress
+        leaf = progress.data.peer_chain[0]
+        if message.algorithm not in progress.config.schemes:
+            raise IllegalParameter("the client signed with a scheme that was not offered")
+        verify(
+            public_key_of(leaf),
+            message.algorithm,
+            bytes(self.transcript.messages),
+            message.signature,
+            version=_TLS12,
+            rsassa_pss=is_rsassa_pss(leaf),
+        )
+        self.transcript.add(raw)
+        return ExpectChangeCipherSpec(progress, self.master)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the last states have in common. ``session`` is the one that resumes the connection."""
+
+    config: ServerConfig
+    choice: Choice
+    suite: SuiteFacts
+    transcript: Transcript
+    keys: Keys
+    data: SessionData
+    session: Session | None
+    mechanism: Mechanism | None
+    reason: Reason | None
+    ticket: bool
+
+    def finish(self, master: MasterSecret12, out: Output) -> None:
+        """Send change_cipher_spec and our Finished."""
+        out.send_change_cipher_spec()
+        out.write_with(self.keys.server_sealer())
+        finished = Finished(master.server_verify_data(self.transcript.digest())).pack()
+        self.transcript.add(finished)
+        out.send(finished)
+
+    def send_ticket(self, data: SessionData, master: MasterSecret12, out: Output) -> None:
+        """Seal the session into a NewSessionTicket; an empty one if it cannot be sealed. RFC 5077, section 3.3."""
+        config = self.config
+        now = config.clock()
+        lifetime_s = lifetime_of(config, data, now)
+        sealed = None
+        if lifetime_s > 0:
+            sealed = seal_session(config, data, master.secret, Mechanism.TICKET_12, lifetime_s, now)
+        message = messages12.NewSessionTicket(lifetime_s if sealed else 0, sealed or b"").pack()
+        self.transcript.add(message)
+        out.send(message)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectChangeCipherSpec(State):
+    """Awaiting the client's change_cipher_spec: the keys exist, so it can be obeyed. RFC 5246, section 7.1."""
+
+    progress: Progress
+    master: MasterSecret12
+
+    def change_cipher_spec(self, out: Output) -> ExpectFinished:
+        """Read with the new keys."""
+        out.read_with(self.progress.keys.client_opener())
+        return ExpectFinished(self.progress, self.master)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectFinished(State):
+    """Awaiting the client's Finished. RFC 5246, section 7.4.9."""
+
+    progress: Progress
+    master: MasterSecret12
+
+    @on(Finished)
+    def on_finished(self, message: Finished, raw: bytes, out: Output) -> ServerConnected:
+        """Verify it; in a full handshake the ticket and our Finished follow."""
+        progress, master, data = self.progress, self.master, self.progress.data
+        master.check_client_finished(progress.transcript.digest(), message.verify_data)
+        session = progress.session
+        if session is not None:
+            age_s = max(0.0, progress.config.clock() - session.data.time)
+            out.resume(session)
+            out.complete(Resumption(True, mechanism=progress.mechanism, age_s=age_s), data)
+            return ServerConnected(data)
+        progress.transcript.add(raw)
+        if progress.ticket:
+            progress.send_ticket(data, master, out)
+        progress.finish(master, out)
+        out.complete(Resumption(False, progress.reason), data)
+        out.issue(data, master.secret)
+        return ServerConnected(data)

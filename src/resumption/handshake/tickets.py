@@ -1,0 +1,67 @@
+"""Sessions into stateless tickets and back, for both versions. RFC 5077, section 4; RFC 9846, section 4.7.1."""
+
+from __future__ import annotations
+
+from resumption.config import ServerConfig
+from resumption.constants import MAX_TICKET_LIFETIME_S
+from resumption.errors import SessionError, SessionFormatError
+from resumption.session import der, packed
+from resumption.session.model import Holder, Session, SessionData
+from resumption.session.verdicts import Mechanism
+
+__all__ = ["lifetime_of", "open_session", "seal_session"]
+
+
+def lifetime_of(config: ServerConfig, data: SessionData, now: float) -> int:
+    """The lifetime to promise for a ticket of ``data`` at ``now``, in whole seconds; 0 or less: issue none.
+
+    Never more than the session, its lineage, the protocol, or the key of a stateless ticket has left (F14, F63).
+    """
+    lifetime_s = min(data.timeout, MAX_TICKET_LIFETIME_S)
+    if data.deadline:
+        lifetime_s = min(lifetime_s, int(data.deadline - now))
+    if config.tickets is not None and not config.stateful:
+        lifetime_s = min(lifetime_s, config.tickets.lifetime_left(now))
+    return lifetime_s
+
+
+def seal_session(
+    config: ServerConfig, data: SessionData, secret: bytes, mechanism: Mechanism, lifetime_s: int, now: float
+) -> bytes | None:
+    """A ticket that holds the session, or None when there is no usable key or it would be too large."""
+    tickets = config.tickets
+    if tickets is None:
+        return None
+    try:
+        plaintext = (packed.pack if tickets.session_format == "packed" else der.encode)(data, secret)
+    except SessionError:
+        return None
+    return tickets.seal(
+        plaintext,
+        partition=config.partition,
+        mechanism=mechanism.value,
+        now=now,
+        random=config.random,
+        lifetime_s=lifetime_s,
+    )
+
+
+def open_session(
+    config: ServerConfig, ticket: bytes, mechanism: Mechanism, now: float, holder: Holder
+) -> Session | None:
+    """The session sealed in ``ticket``, its one reference held by ``holder``. Whatever does not open is a miss."""
+    tickets = config.tickets
+    if tickets is None:
+        return None
+    plaintext = tickets.open(ticket, partition=config.partition, mechanism=mechanism.value, now=now)
+    if plaintext is None:
+        return None
+    try:
+        if tickets.session_format == "packed":
+            return Session.from_packed(plaintext, holder=holder)
+        data, secret, consumed = der.decode(plaintext, lambda: now)
+    except SessionFormatError:
+        return None
+    if consumed != len(plaintext):
+        return None
+    return Session.create(data, secret, holder=holder, event="opened from a ticket")
