@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 from cryptography import x509
@@ -25,149 +24,32 @@ from resumption.errors import (
     UnknownCA,
     UnsupportedCertificate,
 )
+from tests.crypto.refusals import REFUSALS, Refusal, leaf
 from tests.pki import CLIENT_AUTH, DAY_S, LOOPBACK, SERVER_AUTH, Credential, Pki, issue
 
 NOW = time.time()
 SERVER = Purpose("server", SERVER_AUTH.dotted_string, "serverAuth")
 
 
-def leaf(issuer: Credential | None, **changes: object) -> Credential:
-    make: Callable[..., Credential] = issue
-    return make("localhost", **{"issuer": issuer, "names": LOOPBACK, "purposes": [SERVER_AUTH], **changes})
-
-
-def usage(*, signature: bool = False, cert_sign: bool = False) -> tuple[x509.KeyUsage, bool]:
-    return x509.KeyUsage(signature, False, True, False, False, cert_sign, cert_sign, False, False), True
-
-
-def limited(
-    pki: Pki, *, permitted: list[x509.GeneralName] | None = None, excluded: list[x509.GeneralName] | None = None
-) -> Credential:
-    limits = x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=excluded)
-    return issue("limited", issuer=pki.root, ca=True, name_constraints=limits)
-
-
-UNKNOWN_CRITICAL = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)
-
-REFUSALS: list[tuple[str, Callable[[Pki], Credential], type[CertificateError], int, str]] = [
-    ("unknown authority", lambda p: p.untrusted, UnknownCA, 20, "add its root to the trust store"),
-    ("intermediate not sent", lambda p: _alone(p.under_intermediate), UnknownCA, 20, "send the intermediate"),
-    ("self-signed leaf", lambda p: p.self_signed, UnknownCA, 18, "add the certificate itself"),
-    ("unknown root sent", lambda p: _with_root(leaf(issue("stranger", ca=True))), UnknownCA, 19, "add that root"),
-    ("leaf as authority", lambda p: p.by_leaf, UnknownCA, 79, "certificate 2 .* no certificate authority"),
-    (
-        "no basicConstraints",
-        lambda p: leaf(issue("x", issuer=p.root, basic_constraints=False)),
-        UnknownCA,
-        79,
-        "no cer",
-    ),
-    (
-        "no keyCertSign",
-        lambda p: leaf(issue("x", issuer=p.root, ca=True, key_cert_sign=False)),
-        UnknownCA,
-        32,
-        "keyCert",
-    ),
-    ("path length", lambda p: p.past_path_length, UnknownCA, 25, "allows 0 intermediate .* there are 1"),
-    (
-        "authority for clients only",
-        lambda p: leaf(issue("x", issuer=p.root, ca=True, purposes=[CLIENT_AUTH])),
-        UnsupportedCertificate,
-        26,
-        "certificate 2 .* may not issue for serverAuth",
-    ),
-    ("wrong purpose", lambda p: p.wrong_purpose, UnsupportedCertificate, 26, "extended key usage serverAuth"),
-    ("client's certificate", lambda p: p.client, UnsupportedCertificate, 26, "not meant for a TLS server"),
-    (
-        "no digitalSignature",
-        lambda p: leaf(p.root, key_usage=False, extra=[usage()]),
-        UnsupportedCertificate,
-        26,
-        "digitalSignature in its key usage",
-    ),
-    ("small key", lambda p: p.rsa1024, UnsupportedCertificate, 66, "1024 bits: it needs 2048"),
-    ("small key of the authority", lambda p: leaf(p.weak_root), UnsupportedCertificate, 67, "1024 bits: it needs 2048"),
-    ("Ed25519 authority", lambda p: leaf(p.ed25519_root), UnsupportedCertificate, 6, "use RSA, P-256"),
-    ("no names", lambda p: p.without_san, HostnameMismatch, 62, "common name is not looked at"),
-    ("other names", lambda p: p.example, HostnameMismatch, 62, "not for localhost; it is for example.test, www"),
-    ("forged", lambda p: _forged(p), BadCertificate, 7, "not signed by the authority that it names"),
-    ("damaged", lambda p: _damaged(p.ecdsa_p256), BadCertificate, 7, "damaged, forged"),
-    ("expired", lambda p: p.expired, CertificateExpired, 10, r"server's certificate expired on 20\d\d-.* UTC: renew"),
-    ("not yet valid", lambda p: p.not_yet_valid, CertificateExpired, 9, "is not valid before .* clock"),
-    ("expired authority", lambda p: p.expired_intermediate, CertificateExpired, 10, "certificate 2 .* expired on"),
-    (
-        "unknown critical extension",
-        lambda p: leaf(p.root, extra=[UNKNOWN_CRITICAL]),
-        UnsupportedCertificate,
-        34,
-        "crit",
-    ),
-    ("name not permitted", lambda p: leaf(p.constrained_authority), BadCertificate, 47, "may not issue for one of"),
-    (
-        "name excluded",
-        lambda p: leaf(limited(p, excluded=[x509.DNSName("localhost")])),
-        BadCertificate,
-        48,
-        "forbidden to issue for one of",
-    ),
-    (
-        "names of a kind that is not checked",
-        lambda p: leaf(limited(p, permitted=[x509.DirectoryName(p.root.certificate.subject)])),
-        BadCertificate,
-        51,
-        "name constraints of a kind",
-    ),
-]
-
-
-def _alone(credential: Credential) -> Credential:
-    alone = Credential(credential.certificate, credential.private_key, credential.issuer)
-    alone.__dict__["chain"] = (credential.certificate,)
-    return alone
-
-
-def _with_root(credential: Credential) -> Credential:
-    full = Credential(credential.certificate, credential.private_key, credential.issuer)
-    full.__dict__["chain"] = (*credential.chain, credential.root.certificate)
-    return full
-
-
 def store_of(pki: Pki) -> TrustStore:
     return TrustStore.load(pki.trust_pem, pki.weak_root.certificate, pki.ed25519_root.certificate)
 
 
-def _forged(pki: Pki) -> Credential:
-    """Signed by another key under the trusted root's name, without the key identifiers that would tell."""
-    return leaf(pki.other_root, key_identifiers=False)
-
-
-def _damaged(credential: Credential) -> Credential:
-    der = bytearray(credential.cert_der)
-    der[-1] ^= 1
-    return Credential(x509.load_der_x509_certificate(bytes(der)), credential.private_key, credential.issuer)
-
-
-@pytest.mark.parametrize(("make", "kind", "code", "text"), [pytest.param(*rest, id=name) for name, *rest in REFUSALS])
-def test_every_reason_for_refusal(
-    pki: Pki, make: Callable[[Pki], Credential], kind: type[CertificateError], code: int, text: str
-) -> None:
-    with pytest.raises(CertificateError, match=text) as caught:
-        store_of(pki).verify_server(make(pki).chain_der, "localhost", NOW)
-    assert type(caught.value) is kind
-    assert caught.value.verify_code == code
+@pytest.mark.parametrize("case", REFUSALS, ids=lambda case: str(case.reason))
+def test_every_reason_for_refusal(pki: Pki, case: Refusal) -> None:
+    with pytest.raises(CertificateError, match=case.text) as caught:
+        store_of(pki).verify_server(case.make(pki).chain_der, "localhost", NOW)
+    assert type(caught.value) is case.kind
+    assert caught.value.verify_code == case.code
     assert caught.value.__cause__ is None
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("case", REFUSALS, ids=lambda case: str(case[0]))
-def test_the_reasons_hold_for_an_address_too(
-    pki: Pki, case: tuple[str, Callable[[Pki], Credential], type[CertificateError], int, str]
-) -> None:
-    _, make, kind, code, _ = case
-    with pytest.raises(kind) as caught:
-        store_of(pki).verify_server(make(pki).chain_der, "127.0.0.1", NOW)
-    assert caught.value.verify_code == (64 if code == 62 else code)
+@pytest.mark.parametrize("case", REFUSALS, ids=lambda case: str(case.reason))
+def test_the_reasons_hold_for_an_address_too(pki: Pki, case: Refusal) -> None:
+    with pytest.raises(case.kind) as caught:
+        store_of(pki).verify_server(case.make(pki).chain_der, "127.0.0.1", NOW)
+    assert caught.value.verify_code == (64 if case.code == 62 else case.code)
 
 
 def test_the_alert_of_each_class() -> None:

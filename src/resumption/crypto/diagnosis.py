@@ -212,7 +212,7 @@ def _reason_in_authorities(path: _Path, purpose: Purpose) -> CertificateError | 
             return UnknownCA(f"{where} issued another one but is no certificate authority", verify_code=79)
         usage = _extension(authority, x509.KeyUsage)
         if usage is not None and not usage.key_cert_sign:
-            return UnknownCA(f"{where} may not sign certificates: its key usage lacks keyCertSign", verify_code=32)
+            return UnknownCA(f"{where} may not sign certificates: its key usage lacks keyCertSign", verify_code=79)
         if constraints.path_length is not None and depth - 1 > constraints.path_length:
             return UnknownCA(
                 f"{where} allows {constraints.path_length} intermediate certificates below it, there are {depth - 1}",
