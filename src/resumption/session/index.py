@@ -1,0 +1,211 @@
+"""Where the sessions of a cache are: by id, by peer, and in the order in which they expire; and what they weigh.
+
+The bookkeeping under `resumption.session.cache`, which owns the lock and the references: nothing here locks, counts or
+calls back. Servers' sessions are found by protocol version and id, clients' by peer (`resumption.session.peers`), and a
+client's session that belongs to no peer by nothing: ids are chosen by servers, so they must not lead a server to a
+client's session, nor push one of its own out. Facts of a linked session do not change, except its time and timeout, so
+where it is can always be told from what it is.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from types import MappingProxyType
+from typing import Final
+
+from resumption.errors import ConfigurationError
+from resumption.session.expiry import ExpiryOrder, Slot
+from resumption.session.facts import SessionData
+from resumption.session.model import Owner, Session
+from resumption.session.peers import PeerIndex
+
+__all__ = ["OVERHEAD_BYTES", "SessionIndex", "WeakOwner", "check_limit", "content_length"]
+
+OVERHEAD_BYTES: Final = 880  # what a cached session costs besides its longer contents; measured
+_CLIENTS: Final = 1 << 16  # added to the version: the tables of clients' sessions
+_NOTHING: Mapping[bytes, Slot[Session]] = MappingProxyType({})
+
+
+class WeakOwner:
+    """What a session knows of its cache: enough to reach it, too little to keep it alive.
+
+    So neither a cache nor its sessions need the garbage collector to be freed.
+    """
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = weakref.ref(owner)
+
+    def resort(self, session: Session, /) -> None:
+        """Pass it on."""
+        owner = self._owner()
+        if owner is not None:
+            owner.resort(session)
+
+    def forget(self, session: Session, data: SessionData, /) -> None:
+        """Pass it on."""
+        owner = self._owner()
+        if owner is not None:
+            owner.forget(session, data)
+
+
+class SessionIndex:
+    """Sessions that are linked to ``owner``, found in four ways, within the limits of a cache. Not locked.
+
+    ``max_size`` (sessions), ``max_bytes`` and ``max_session_bytes`` (of one session's contents) may be changed at any
+    time; 0 is without limit.
+    """
+
+    __slots__ = ("_order", "_owner", "_tables", "bytes", "max_bytes", "max_session_bytes", "max_size", "peers", "size")
+
+    def __init__(
+        self, owner: Owner, peers: PeerIndex, *, max_size: int, max_bytes: int, max_session_bytes: int
+    ) -> None:
+        self._owner = owner
+        self._order: ExpiryOrder[Session] = ExpiryOrder()
+        self._tables: dict[int, dict[bytes, Slot[Session]]] = {}  # by version, then by id
+        self.peers = peers
+        self.max_size = max_size
+        self.max_bytes = max_bytes
+        self.max_session_bytes = max_session_bytes
+        self.size = 0
+        self.bytes = 0
+
+    def __iter__(self) -> Iterator[Session]:
+        for slot in chain.from_iterable(table.values() for table in self._tables.values()):
+            if slot.item is not None:
+                yield slot.item
+        yield from self.peers
+
+    def find(self, version: int, session_id: bytes) -> Session | None:
+        """The server's session with this id."""
+        slot = self._tables.get(version, _NOTHING).get(session_id)
+        return slot.item if slot is not None else None
+
+    def like(self, data: SessionData) -> Session | None:
+        """The session under the same key as ``data``, belonging to no peer."""
+        slot = self._tables.get(_table_of(data), _NOTHING).get(data.session_id)
+        return slot.item if slot is not None else None
+
+    def admits(self, length: int) -> bool:
+        """Whether a session with contents of this length may be kept at all."""
+        return not (0 < self.max_session_bytes < length or 0 < self.max_bytes < OVERHEAD_BYTES + length)
+
+    def insert(
+        self, session: Session, data: SessionData, length: int, peer_key: bytes | None
+    ) -> tuple[Session | None, list[Session], int]:
+        """Make room for ``session`` and put it in. It was linked a moment ago, so its facts are final.
+
+        ``data`` are those, ``length`` is their `content_length`, which `admits` let pass. Returns whom it displaced,
+        who else had to leave, and how many of those for lack of room. They are unlinked and gone from here.
+        """
+        displaced: Session | None = None
+        if peer_key is None:
+            displaced = self.like(data)
+            if displaced is not None:
+                self.detach(displaced)
+        weight = OVERHEAD_BYTES + length
+        leaving: list[Session] = []
+        while (0 < self.max_size <= self.size) or (0 < self.max_bytes < self.bytes + weight):
+            first = self._order.pop_first()
+            if first is None:
+                break
+            self._unindex(first, first.data)
+            leaving.append(first)
+        self.size += 1
+        self.bytes += weight
+        slot = self._order.add(session, data.expires_at)
+        if peer_key is None:
+            self._tables.setdefault(_table_of(data), {})[data.session_id] = slot
+            return displaced, leaving, len(leaving)
+        superseded, crowded = self.peers.add(peer_key, session, slot)
+        leaving += crowded
+        for other in (*superseded, *crowded):
+            self.detach(other)
+        return None, leaving + superseded, len(leaving)
+
+    def detach(self, session: Session) -> None:
+        """Take out a session that is here, and unlink it."""
+        data = session.data
+        slot = self._slot_of(session, data)
+        if slot is not None:
+            self._order.discard(slot)
+            self._unindex(session, data)
+
+    def pop_expired(self, at: float | None, limit: int) -> list[Session]:
+        """Take out at most ``limit`` sessions that are expired at ``at``, all if None; the first to expire first."""
+        sessions = self._order.pop_expired(at, limit)
+        for session in sessions:
+            self._unindex(session, session.data)
+        return sessions
+
+    def resort(self, session: Session) -> None:
+        """Find the place of a session again whose time or timeout has changed."""
+        data = session.data
+        old = self._slot_of(session, data)
+        if old is None:
+            return
+        self._order.discard(old)
+        slot = self._order.add(session, data.expires_at)
+        if session in self.peers:
+            self.peers.move(session, slot)
+        else:
+            self._tables[_table_of(data)][data.session_id] = slot
+
+    def forget(self, session: Session, data: SessionData) -> None:
+        """Take out a session that has ended; ``data`` is what it was."""
+        slot = self._slot_of(session, data)
+        if slot is not None:
+            self._order.discard(slot)
+            self._unindex(session, data)
+
+    def _slot_of(self, session: Session, data: SessionData) -> Slot[Session] | None:
+        slot = self.peers.slot_of(session)
+        if slot is None:
+            slot = self._tables.get(_table_of(data), _NOTHING).get(data.session_id)
+            if slot is not None and slot.item is not session:
+                return None
+        return slot
+
+    def _unindex(self, session: Session, data: SessionData) -> None:
+        """The rest of taking out, for one that has left the order of expiry."""
+        if not self.peers.remove(session):
+            number = _table_of(data)
+            table = self._tables[number]
+            del table[data.session_id]
+            if not table:
+                del self._tables[number]  # its memory goes with it
+        self.size -= 1
+        self.bytes -= _weight(data)
+        session.unlink(self._owner)
+
+
+def content_length(data: SessionData) -> int:
+    """How many bytes a session's longer facts have: what decides whether it is too large to keep."""
+    length = len(data.ticket) + len(data.ticket_appdata)
+    if data.peer_chain:
+        length += sum(map(len, data.peer_chain))
+    elif data.peer_certificate:
+        length += len(data.peer_certificate)
+    for fact in (data.hostname, data.psk_identity, data.psk_identity_hint, data.srp_username, data.peer_public_key):
+        if fact:
+            length += len(fact)
+    return length
+
+
+def check_limit(name: str, value: int) -> int:
+    """``value``, if it is a limit: a whole number from 0 up. `ConfigurationError` otherwise."""
+    if not isinstance(value, int) or value < 0:
+        raise ConfigurationError(f"{name} is a whole number from 0 (without limit) up, not {value!r}")
+    return value
+
+
+def _weight(data: SessionData) -> int:
+    return OVERHEAD_BYTES + content_length(data)
+
+
+def _table_of(data: SessionData) -> int:
+    return data.version + _CLIENTS if data.role == "client" else data.version
