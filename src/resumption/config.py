@@ -67,6 +67,7 @@ class Config:
     max_message_length: int = 2**17  # bytes of one handshake message
     max_post_handshake_messages: int = 100  # per connection and hour
     max_empty_records: int = 32  # in a row
+    log_secrets: bool = False  # for a context with a key log
     clock: Callable[[], float] = field(default=time.time, repr=False)
     random: Callable[[int], bytes] = field(default=os.urandom, repr=False)
 

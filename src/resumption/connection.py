@@ -335,6 +335,17 @@ class Connection(SessionOwner):
         )
         self.update_write_key()
 
+    def export_keying_material(self, label: bytes, context: bytes | None, length: int) -> bytes:
+        """Secret bytes that both ends of this connection, and nobody else, can compute. RFC 9846, section 7.5.
+
+        Different for each connection, also for two that one session resumed. Raises `UsageError` before the handshake
+        is complete, and in TLS 1.2 without an extended master secret.
+        """
+        self._check_usable()
+        if self._state is None:
+            raise UsageError("keying material can be exported once the handshake is complete")
+        return self._state.export(label, context, length)
+
     def new_session_ticket(self) -> bool:
         """Server, TLS 1.3: send one more ticket (SSL_new_session_ticket). False if none can be issued."""
         self._check_usable()

@@ -23,14 +23,22 @@ from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
 
 from resumption.config import ClientConfig, Config, ServerConfig
 from resumption.connection import Connection
-from resumption.constants import DEFAULT_SESSION_TIMEOUT_S, ProtocolVersion
+from resumption.constants import DEFAULT_SESSION_TIMEOUT_S, MAX_SESSION_ID_LENGTH, ProtocolVersion
 from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
 from resumption.crypto.names import server_name_of
 from resumption.crypto.trust import TrustStore
-from resumption.errors import AlertReceived, ConfigurationError, Error, PeerError, SessionFormatError, UsageError
+from resumption.errors import (
+    AlertReceived,
+    ConfigurationError,
+    Error,
+    InternalError,
+    PeerError,
+    SessionFormatError,
+    UsageError,
+)
 from resumption.handshake.events import NeedSession
-from resumption.ownership import SessionOwner
+from resumption.ownership import GenerateSessionId, NotResumable, SessionOwner
 from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.gate import ClientAuth
 from resumption.session.model import Session
@@ -44,6 +52,7 @@ __all__ = ["ClientContext", "Context", "ServerContext"]
 
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
+_ID_ATTEMPTS = 10
 _numbers = itertools.count(1)
 
 C = TypeVar("C", bound=Config)
@@ -59,7 +68,9 @@ class Context(Generic[C]):
     available; it keeps a reference of its own by returning True (or by ``session.up_ref()``). ``on_get_session(
     connection, session_id)`` may bring a session from elsewhere: it returns the session, of which the library takes its
     own reference, or ``(session, False)`` to hand its own over. ``on_remove_session(context, session)`` is told of
-    every session that leaves the cache. Callbacks run on the thread that drives the connection, outside all locks.
+    every session that leaves the cache. ``generate_session_id(connection, most)`` makes the ids of a server's new
+    sessions, and ``not_resumable_callback(connection, is_forward_secure)`` has a TLS 1.2 session not resumed by
+    returning something true; a connection's own callbacks of these names win. Callbacks run on the thread that drives the connection, outside all locks.
     """
 
     config: C
@@ -72,7 +83,10 @@ class Context(Generic[C]):
         self.on_new_session: NewSessionCallback | None = None
         self.on_get_session: GetSessionCallback | None = None
         self._on_remove_session: RemoveSessionCallback | None = None
+        self.generate_session_id: GenerateSessionId | None = None
+        self.not_resumable_callback: NotResumable | None = None
         self._closed = False
+        self._keylog: Callable[[str], object] | None = None
 
     @property
     def on_remove_session(self) -> RemoveSessionCallback | None:
@@ -151,11 +165,32 @@ class Context(Generic[C]):
         """Only where sessions are shared beyond the process."""
         return False
 
-    def new_session_id(self, connection: SessionOwner) -> bytes:
-        """32 random bytes, unlike any id in the cache; none where neither the cache nor a store keeps sessions."""
+    def new_session_id(self, connection: SessionOwner, version: int) -> bytes:
+        """An id unlike any in the cache: from the callback, else 32 random bytes.
+
+        None where neither the cache nor a store keeps sessions. Raises `InternalError` if the callback returns an id
+        that cannot be used, and if ten random ones are all taken.
+        """
         if not self.sessions.mode & CacheMode.SERVER and not self.must_ask_outside(connection):
             return b""
-        return self.config.random(32)
+        callback = connection.generate_session_id or self.generate_session_id
+        if callback is not None:
+            session_id = callback(connection, MAX_SESSION_ID_LENGTH)
+            if not isinstance(session_id, bytes) or not 1 <= len(session_id) <= MAX_SESSION_ID_LENGTH:
+                raise InternalError(f"generate_session_id must return 1 to {MAX_SESSION_ID_LENGTH} bytes")
+            if self.sessions.has_id(version, session_id):
+                raise InternalError("generate_session_id returned an id that another session has")
+            return session_id
+        for _ in range(_ID_ATTEMPTS):
+            session_id = self.config.random(MAX_SESSION_ID_LENGTH)
+            if not self.sessions.has_id(version, session_id):
+                return session_id
+        raise InternalError("the random source repeats itself")
+
+    def allows_resumption(self, connection: SessionOwner) -> bool:
+        """What the not-resumable callback says."""
+        callback = connection.not_resumable_callback or self.not_resumable_callback
+        return callback is None or not callback(connection, True)
 
     def consume(self, connection: SessionOwner, session: Session) -> bool:
         """A session from the cache is spent by leaving it; one from outside was spent when it was fetched."""
@@ -184,6 +219,11 @@ class Context(Generic[C]):
         """The gate refused a session that was found."""
         if reason is Reason.EXPIRED:
             self.sessions.expire(session)
+
+    def log_secret(self, label: str, client_random: bytes, secret: bytes) -> None:
+        """One line in the format of NSS, which Wireshark reads."""
+        if self._keylog is not None:
+            self._keylog(f"{label} {client_random.hex()} {secret.hex()}")
 
     def handshake_started(self, connection: SessionOwner) -> None:
         """Count it."""

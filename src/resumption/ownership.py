@@ -8,7 +8,8 @@ side changes here and nowhere else. `Host` is the context as a connection sees i
 from __future__ import annotations
 
 import itertools
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 from resumption.channel import Channel
 from resumption.config import ClientConfig, ServerConfig
@@ -18,9 +19,14 @@ from resumption.handshake.events import Event, HandshakeCompleted, NeedSession, 
 from resumption.session.model import Holder, Session, SessionData
 from resumption.session.verdicts import Reason, Resumption
 
-__all__ = ["Host", "SessionOwner"]
+__all__ = ["GenerateSessionId", "Host", "NotResumable", "SessionOwner"]
 
 _numbers = itertools.count(1)
+
+GenerateSessionId: TypeAlias = Callable[[Any, int], bytes]
+"""Makes the id of a new session: (connection, most bytes) -> id."""
+NotResumable: TypeAlias = Callable[[Any, bool], object]
+"""Has a new TLS 1.2 session not resumed if it returns something true: (connection, is forward secure)."""
 
 
 class Host(Protocol):
@@ -32,8 +38,11 @@ class Host(Protocol):
     def must_ask_outside(self, connection: SessionOwner) -> bool:
         """Whether a question that `find_session` could not answer goes to the driver."""
 
-    def new_session_id(self, connection: SessionOwner) -> bytes:
+    def new_session_id(self, connection: SessionOwner, version: int) -> bytes:
         """An id for a new session; empty where sessions are not kept."""
+
+    def allows_resumption(self, connection: SessionOwner) -> bool:
+        """Whether the session of this full TLS 1.2 handshake may be resumed later."""
 
     def consume(self, connection: SessionOwner, session: Session) -> bool:
         """Spend a single-use session; False if another connection was first."""
@@ -46,6 +55,9 @@ class Host(Protocol):
 
     def session_declined(self, connection: SessionOwner, session: Session, reason: Reason) -> None:
         """``session`` (borrowed) was found, and the gate refused it."""
+
+    def log_secret(self, label: str, client_random: bytes, secret: bytes) -> None:
+        """Write one line of the key log."""
 
     def handshake_started(self, connection: SessionOwner) -> None:
         """The handshake begins."""
@@ -69,8 +81,10 @@ class SessionOwner(Channel):
         "_host",
         "_lent",
         "_session",
+        "generate_session_id",
         "holder",
         "looked_up",
+        "not_resumable_callback",
         "number",
         "peer_key",
         "resumption",
@@ -93,6 +107,8 @@ class SessionOwner(Channel):
         self._data: SessionData | None = None
         self._explicit = False
         self._fresh = False
+        self.generate_session_id: GenerateSessionId | None = None  # server: wins over the context's
+        self.not_resumable_callback: NotResumable | None = None  # server: wins over the context's
         self.tickets_before: int | None = None  # client: what the cache held for this server
         self.looked_up: Session | None = None  # what the context found in its own cache; borrowed
         self._session: Session | None = None
@@ -207,9 +223,13 @@ class SessionOwner(Channel):
         self._events.append(SessionIssued(session))
         return session
 
-    def new_session_id(self) -> bytes:
+    def new_session_id(self, version: int) -> bytes:
         """An id for a new session; empty where sessions are not kept."""
-        return self._host.new_session_id(self) if self._host is not None else self._config.random(32)
+        return self._host.new_session_id(self, version) if self._host is not None else self._config.random(32)
+
+    def allows_resumption(self) -> bool:
+        """Whether the session of this full TLS 1.2 handshake may be resumed later."""
+        return self._host is None or self._host.allows_resumption(self)
 
     def consume(self, session: Session) -> bool:
         """Spend a single-use session; False if another connection was first."""
@@ -228,6 +248,11 @@ class SessionOwner(Channel):
         if self._host is not None:
             self._host.session_declined(self, session, reason)
         session.release(self.holder)
+
+    def log_secret(self, label: str, client_random: bytes, secret: bytes) -> None:
+        """Write one line of the key log."""
+        if self._host is not None:
+            self._host.log_secret(label, client_random, secret)
 
     def complete(self, resumption: Resumption, data: SessionData) -> None:
         """The handshake is complete. What was offered in vain is let go: whoever else holds it can offer it again."""

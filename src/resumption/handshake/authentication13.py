@@ -38,6 +38,6 @@ def send_certificate(
 def send_certificate_verify(key: CertifiedKey, scheme: int, server: bool, transcript: Transcript, out: Output) -> None:
     """Sign the transcript so far and send the proof. RFC 9846, section 4.5.2 [8446: 4.4.3]."""
     content = certificate_verify_content(server, transcript.digest())
-    message = CertificateVerify(scheme, sign(key.private_key, scheme, content)).pack()
+    message = CertificateVerify(scheme, sign(key.private_key, scheme, content, rsassa_pss=key.rsassa_pss)).pack()
     transcript.add(message)
     out.send(message)

@@ -18,7 +18,7 @@ from resumption.errors import (
     IllegalParameter,
     UnsupportedExtension,
 )
-from resumption.handshake.established12 import ClientConnected, Keys, RecordedTranscript, fits_suite
+from resumption.handshake.established12 import ClientConnected, Exporter, Keys, RecordedTranscript, fits_suite
 from resumption.handshake.offer import Offered
 from resumption.handshake.state import Output, State, Transcript, on
 from resumption.session.gate import Answer, accepted, mechanism_of
@@ -340,6 +340,9 @@ class Progress:
 
     def finish(self, out: Output) -> None:
         """Send change_cipher_spec and our Finished."""
+        offered = self.hellos.offered
+        if offered.config.log_secrets:
+            out.log_secret("CLIENT_RANDOM", offered.hello.random, self.master.secret)
         out.send_change_cipher_spec()
         out.write_with(self.keys.client_sealer())
         finished = Finished(self.master.client_verify_data(self.transcript.digest())).pack()
@@ -410,4 +413,8 @@ class ExpectFinished(State):
         else:
             out.complete(Resumption(False, offered.reason or Reason.SERVER_DECLINED, peer=offered.server_name), data)
             out.issue(data, progress.master.secret)
-        return ClientConnected(data)
+        hellos = progress.hellos
+        return ClientConnected(
+            data,
+            Exporter(progress.master, offered.hello.random, hellos.server_random, hellos.extended_master_secret),
+        )

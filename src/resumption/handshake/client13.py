@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
-from resumption.crypto.certificates import not_after_of, public_key_of
+from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
 from resumption.crypto.protection import RecordOpener13, RecordSealer13
 from resumption.crypto.schedule13 import EarlySecret, HandshakeSecrets
 from resumption.crypto.signatures import (
@@ -22,7 +22,13 @@ from resumption.errors import (
     UnsupportedExtension,
 )
 from resumption.handshake.authentication13 import send_certificate
-from resumption.handshake.established13 import Budget, ClientConnected, Negotiated, TicketSecrets
+from resumption.handshake.established13 import (
+    Budget,
+    ClientConnected,
+    Negotiated,
+    TicketSecrets,
+    log_application_secrets,
+)
 from resumption.handshake.offer import Offered
 from resumption.handshake.state import Output, State, Transcript, on
 from resumption.session.gate import Answer, accepted, mechanism_of
@@ -124,6 +130,10 @@ def on_server_hello(
     early = offered.early if resumed and offered.early is not None else EarlySecret.from_psk(suite.hash, None)
     secrets = early.handshake(shared_secret, transcript.digest())
     config = offered.config
+    if config.log_secrets:
+        random = offered.hello.random
+        out.log_secret("CLIENT_HANDSHAKE_TRAFFIC_SECRET", random, secrets.client_handshake_traffic_secret)
+        out.log_secret("SERVER_HANDSHAKE_TRAFFIC_SECRET", random, secrets.server_handshake_traffic_secret)
     if config.middlebox_compatibility and offered.retry_group is None:
         out.send_change_cipher_spec()
     out.read_with(RecordOpener13(suite, secrets.server_handshake_traffic_secret))
@@ -298,7 +308,8 @@ class ExpectCertificateVerify(_Handshaking):
             config.trust.verify_server(self.chain, name if config.verify_hostname else None, now)
             verified_name = name if config.verify_hostname else None
         content = certificate_verify_content(True, self.transcript.digest())
-        verify(public_key_of(self.chain[0]), message.algorithm, content, message.signature)
+        leaf = self.chain[0]
+        verify(public_key_of(leaf), message.algorithm, content, message.signature, rsassa_pss=is_rsassa_pss(leaf))
         self.transcript.add(raw)
         identity = Identity(
             self.chain,
@@ -340,6 +351,8 @@ class ExpectFinished(_Handshaking):
         transcript.add(finished)
         out.write_with(RecordSealer13(suite, master.client_application_traffic_secret))
         config = self.offered.config
+        if config.log_secrets:
+            log_application_secrets(out, self.offered.hello.random, master)
         now = config.clock()
         identity = self.identity
         data = SessionData(

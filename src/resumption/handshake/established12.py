@@ -11,12 +11,13 @@ from resumption.crypto.protection import RecordOpener12, RecordSealer12
 from resumption.crypto.schedule12 import KeyBlock, MasterSecret12
 from resumption.crypto.signatures import SCHEMES
 from resumption.crypto.suites import SuiteFacts
+from resumption.errors import UsageError
 from resumption.handshake.state import Output, State, Transcript, on
 from resumption.session.model import SessionData
 from resumption.wire import messages12
 from resumption.wire.messages import ClientHello
 
-__all__ = ["ClientConnected", "Keys", "RecordedTranscript", "ServerConnected", "fits_suite"]
+__all__ = ["ClientConnected", "Exporter", "Keys", "RecordedTranscript", "ServerConnected", "fits_suite"]
 
 
 class RecordedTranscript(Transcript):
@@ -69,11 +70,40 @@ def fits_suite(scheme: int, suite: SuiteFacts) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientConnected(State):
-    """A client after its handshake. Renegotiation is refused, every time. RFC 5746, section 4.5."""
+class Exporter:
+    """Exports keying material, if the session has an extended master secret. RFC 5705; RFC 7627, section 5.4."""
+
+    master: MasterSecret12
+    client_random: bytes
+    server_random: bytes
+    extended_master_secret: bool
+
+    def export(self, label: bytes, context: bytes | None, length: int) -> bytes:
+        """``length`` bytes. Raises `UsageError` without an extended master secret: two connections could share them."""
+        if not self.extended_master_secret:
+            raise UsageError("this connection has no extended master secret: its exports would not be its own")
+        return self.master.exporter(label, self.client_random, self.server_random, context, length)
+
+
+class _Connected(State):
+    """What both roles do once connected."""
+
+    __slots__ = ()
 
     handshaking: ClassVar[bool] = False
+    exporter: Exporter
+
+    def export(self, label: bytes, context: bytes | None, length: int) -> bytes:
+        """Exported keying material. RFC 5705."""
+        return self.exporter.export(label, context, length)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConnected(_Connected):
+    """A client after its handshake. Renegotiation is refused, every time. RFC 5746, section 4.5."""
+
     data: SessionData
+    exporter: Exporter
 
     @on(messages12.HelloRequest)
     def on_hello_request(self, message: messages12.HelloRequest, raw: bytes, out: Output) -> ClientConnected:
@@ -83,11 +113,11 @@ class ClientConnected(State):
 
 
 @dataclass(frozen=True, slots=True)
-class ServerConnected(State):
+class ServerConnected(_Connected):
     """A server after its handshake. Renegotiation is refused, every time. RFC 5746, section 4.5."""
 
-    handshaking: ClassVar[bool] = False
     data: SessionData
+    exporter: Exporter
 
     @on(ClientHello)
     def on_client_hello(self, message: ClientHello, raw: bytes, out: Output) -> ServerConnected:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from resumption.config import ClientConfig, Config, ServerConfig
-from resumption.constants import MAX_TICKET_LIFETIME_S, ExtensionType, KeyUpdateRequest
+from resumption.constants import MAX_TICKET_LIFETIME_S, ExtensionType, KeyUpdateRequest, ProtocolVersion
 from resumption.crypto.schedule13 import MasterSecrets, resumption_psk
 from resumption.crypto.suites import SuiteFacts
 from resumption.errors import TooManyMessages
@@ -19,11 +19,12 @@ from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions
 from resumption.wire.messages import KeyUpdate, NewSessionTicket
 
-__all__ = ["Budget", "ClientConnected", "Negotiated", "ServerConnected", "TicketSecrets"]
+__all__ = ["Budget", "ClientConnected", "Negotiated", "ServerConnected", "TicketSecrets", "log_application_secrets"]
 
 _EARLY_DATA = int(ExtensionType.early_data)
 _UPDATE_REQUESTED = int(KeyUpdateRequest.update_requested)
 _UPDATE_NOT_REQUESTED = int(KeyUpdateRequest.update_not_requested)
+_TLS13 = int(ProtocolVersion.TLSv1_3)
 _HOUR_S = 3600.0
 
 
@@ -71,23 +72,33 @@ class TicketSecrets:
 
     def __init__(self, suite: SuiteFacts, master: MasterSecrets, digest: bytes) -> None:
         self._hash = suite.hash
-        self._master: MasterSecrets | None = master
+        self._master = master
         self._digest = digest  # through the client's Finished
-        self._secret = b""
+        self._secret = b""  # the resumption master secret, once a ticket asked for it
         self._issued = 0
 
     def psk(self, ticket_nonce: bytes) -> bytes:
         """The PSK of the ticket with this nonce. RFC 9846, section 4.7.1 [8446: 4.6.1]."""
-        if self._master is not None:
+        if not self._secret:
             self._secret = self._master.resumption_master_secret(self._digest)
-            self._master = None
         return resumption_psk(self._hash, self._secret, ticket_nonce)
+
+    def export(self, label: bytes, context: bytes, length: int) -> bytes:
+        """Exported keying material of this connection. RFC 9846, section 7.5."""
+        return self._master.exporter(label, context, length)
 
     def next_nonce(self) -> bytes:
         """A nonce that no other ticket of this connection has: eight bytes, counting from zero."""
         nonce = self._issued.to_bytes(8, "big")
         self._issued += 1
         return nonce
+
+
+def log_application_secrets(out: Output, client_random: bytes, master: MasterSecrets) -> None:
+    """Tell the key log of the secrets that protect application data, in the labels of NSS."""
+    out.log_secret("CLIENT_TRAFFIC_SECRET_0", client_random, master.client_application_traffic_secret)
+    out.log_secret("SERVER_TRAFFIC_SECRET_0", client_random, master.server_application_traffic_secret)
+    out.log_secret("EXPORTER_SECRET", client_random, master.exporter_master_secret)
 
 
 class _Connected(State):
@@ -97,6 +108,11 @@ class _Connected(State):
 
     handshaking: ClassVar[bool] = False
     budget: Budget
+    tickets: TicketSecrets
+
+    def export(self, label: bytes, context: bytes | None, length: int) -> bytes:
+        """Exported keying material; here no context and an empty one are the same. RFC 9846, section 7.5."""
+        return self.tickets.export(label, context or b"", length)
 
     def _update_keys(self, message: KeyUpdate, out: Output) -> None:
         self.budget.spend()
@@ -177,7 +193,7 @@ class ServerConnected(_Connected):
         age_add = int.from_bytes(config.random(4), "big")
         data = replace(
             self.data,
-            session_id=out.new_session_id() if config.stateful else config.random(32),
+            session_id=out.new_session_id(_TLS13) if config.stateful else config.random(32),
             time=now,
             timeout=lifetime_s,
             ticket_age_add=age_add,

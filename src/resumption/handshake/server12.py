@@ -21,7 +21,7 @@ from resumption.errors import (
     IllegalParameter,
     InappropriateFallback,
 )
-from resumption.handshake.established12 import Keys, RecordedTranscript, ServerConnected, fits_suite
+from resumption.handshake.established12 import Exporter, Keys, RecordedTranscript, ServerConnected, fits_suite
 from resumption.handshake.events import NeedSession
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, on
@@ -188,7 +188,7 @@ def _answer_resumed(choice: Choice, session: Session, mechanism: Mechanism, out:
     master = MasterSecret12(suite.hash, session.secret)
     keys = Keys.derive(suite, master, hello.random, answer.random)
     data = replace(before, alpn=choice.alpn)
-    progress = Progress(config, choice, suite, transcript, keys, data, session, mechanism, None, False)
+    progress = Progress(config, choice, suite, transcript, keys, answer.random, data, session, mechanism, None, False)
     if renew:
         # The new ticket says when the old lineage began and ends: renewing never prolongs it (F14).
         left_s = int(before.expires_at - now)
@@ -207,8 +207,10 @@ def _answer_full(choice: Choice, reason: Reason, out: Output) -> ExpectCertifica
     group = _choose_group(config, facts)
     suite, key, scheme = _choose_suite(config, facts, schemes)
     keeps_ids = Mechanism.SESSION_ID in config.mechanisms
-    session_id = b"" if choice.wants_ticket or not keeps_ids else out.new_session_id()
-    answer = _server_hello(choice, suite, session_id, choice.wants_ticket)
+    resumable = out.allows_resumption()
+    ticket = choice.wants_ticket and resumable
+    session_id = b"" if ticket or not keeps_ids or not resumable else out.new_session_id(_TLS12)
+    answer = _server_hello(choice, suite, session_id, ticket)
     share = generate(group)
     params = messages12.pack_server_ecdh_params(group, share.public)
     signature = sign(
@@ -232,7 +234,7 @@ def _answer_full(choice: Choice, reason: Reason, out: Output) -> ExpectCertifica
     transcript = RecordedTranscript(suite.hash, choice.raw, *flight)
     for message in flight:
         out.send(message)
-    opening = Opening(choice, suite, answer.random, session_id, share, transcript, reason)
+    opening = Opening(choice, suite, answer.random, session_id, ticket, share, transcript, reason)
     return ExpectCertificate(opening) if asked else ExpectKeyExchange(opening, ())
 
 
@@ -269,6 +271,7 @@ class Opening:
     suite: SuiteFacts
     server_random: bytes
     session_id: bytes
+    ticket: bool
     share: KeyShare
     transcript: RecordedTranscript
     reason: Reason
@@ -340,7 +343,17 @@ class ExpectKeyExchange(State):
         )
         keys = Keys.derive(suite, master, hello.random, opening.server_random)
         progress = Progress(
-            config, choice, suite, transcript, keys, data, None, None, opening.reason, choice.wants_ticket
+            config,
+            choice,
+            suite,
+            transcript,
+            keys,
+            opening.server_random,
+            data,
+            None,
+            None,
+            opening.reason,
+            opening.ticket,
         )
         if chain:
             return ExpectCertificateVerify(progress, master, transcript)
@@ -383,6 +396,7 @@ class Progress:
     suite: SuiteFacts
     transcript: Transcript
     keys: Keys
+    server_random: bytes
     data: SessionData
     session: Session | None
     mechanism: Mechanism | None
@@ -391,11 +405,21 @@ class Progress:
 
     def finish(self, master: MasterSecret12, out: Output) -> None:
         """Send change_cipher_spec and our Finished."""
+        if self.config.log_secrets:
+            out.log_secret("CLIENT_RANDOM", self.choice.facts.hello.random, master.secret)
         out.send_change_cipher_spec()
         out.write_with(self.keys.server_sealer())
         finished = Finished(master.server_verify_data(self.transcript.digest())).pack()
         self.transcript.add(finished)
         out.send(finished)
+
+    def connected(self, master: MasterSecret12) -> ServerConnected:
+        """The state of the established connection."""
+        choice = self.choice
+        return ServerConnected(
+            self.data,
+            Exporter(master, choice.facts.hello.random, self.server_random, choice.extended_master_secret),
+        )
 
     def send_ticket(self, data: SessionData, master: MasterSecret12, out: Output) -> None:
         """Seal the session into a NewSessionTicket; an empty one if it cannot be sealed. RFC 5077, section 3.3."""
@@ -440,11 +464,11 @@ class ExpectFinished(State):
             age_s = max(0.0, progress.config.clock() - session.data.time)
             out.resume(session)
             out.complete(Resumption(True, mechanism=progress.mechanism, age_s=age_s), data)
-            return ServerConnected(data)
+            return progress.connected(master)
         progress.transcript.add(raw)
         if progress.ticket:
             progress.send_ticket(data, master, out)
         progress.finish(master, out)
         out.complete(Resumption(False, progress.reason), data)
         out.issue(data, master.secret)
-        return ServerConnected(data)
+        return progress.connected(master)

@@ -11,34 +11,31 @@ from typing import TypeAlias
 
 from resumption.config import ServerConfig
 from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
-from resumption.crypto.certificates import CertifiedKey, not_after_of, public_key_of
+from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.groups import respond
 from resumption.crypto.protection import RecordOpener13, RecordSealer13
-from resumption.crypto.schedule13 import EarlySecret, HandshakeSecrets, MasterSecrets
-from resumption.crypto.signatures import certificate_verify_content, verify
+from resumption.crypto.schedule13 import EarlySecret
 from resumption.crypto.suites import SUITES, SuiteFacts
 from resumption.errors import (
-    CertificateRequired,
     DecryptError,
     HandshakeFailure,
     IllegalParameter,
     MissingExtension,
 )
 from resumption.handshake.authentication13 import certificate_message, send_certificate_verify
-from resumption.handshake.established13 import Budget, Negotiated, ServerConnected, TicketSecrets
+from resumption.handshake.established13 import Negotiated, log_application_secrets
 from resumption.handshake.events import NeedSession
+from resumption.handshake.finish13 import ExpectCertificate, ExpectFinished, Handshaking, Identity, Progress
 from resumption.handshake.hello import ClientHelloFacts
-from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, on
+from resumption.handshake.state import AwaitingAnswer, Output, Transcript, on
 from resumption.handshake.tickets import open_session
 from resumption.session.gate import Offer, eligible
-from resumption.session.model import Session, SessionData
+from resumption.session.model import Session
 from resumption.session.verdicts import Abort, Mechanism, Reason, Resumption
 from resumption.wire import extensions
 from resumption.wire.messages import (
     HELLO_RETRY_REQUEST_RANDOM,
-    Certificate,
     CertificateRequest,
-    CertificateVerify,
     ClientHello,
     EncryptedExtensions,
     Finished,
@@ -47,9 +44,6 @@ from resumption.wire.messages import (
 
 __all__ = [
     "AwaitSession",
-    "ExpectCertificate",
-    "ExpectCertificateVerify",
-    "ExpectFinished",
     "ExpectSecondClientHello",
     "negotiate",
 ]
@@ -71,16 +65,6 @@ _STATEFUL_LENGTH = 32  # a stateful ticket is a session id; a sealed one is alwa
 
 # What may differ between the first and the second ClientHello. RFC 9846, section 4.2.2 [8446: 4.1.2].
 _MAY_CHANGE = frozenset({_KEY_SHARE, _COOKIE, _EARLY_DATA, _PADDING, _PRE_SHARED_KEY})
-
-
-class _Handshaking(State):
-    """A TLS 1.3 server state: the client's compatibility change_cipher_spec is ignored."""
-
-    __slots__ = ()
-
-    def change_cipher_spec(self, out: Output) -> State:
-        """Ignored. RFC 9846, section 5."""
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +135,7 @@ def check_shares(groups: tuple[int, ...], shares: tuple[tuple[int, bytes], ...])
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectSecondClientHello(_Handshaking):
+class ExpectSecondClientHello(Handshaking):
     """Awaiting the hello that a HelloRetryRequest asked for. RFC 9846, section 4.2.4 [8446: 4.1.4]."""
 
     config: ServerConfig
@@ -360,6 +344,10 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
     transcript.add(finished)
     out.send(finished)
     master = secrets.into_master(transcript.digest())
+    if config.log_secrets:
+        out.log_secret("CLIENT_HANDSHAKE_TRAFFIC_SECRET", hello.random, secrets.client_handshake_traffic_secret)
+        out.log_secret("SERVER_HANDSHAKE_TRAFFIC_SECRET", hello.random, secrets.server_handshake_traffic_secret)
+        log_application_secrets(out, hello.random, master)
     out.write_with(RecordSealer13(suite, master.server_application_traffic_secret))
     now = config.clock()
     if accepted is not None:
@@ -372,131 +360,6 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
         resumption = Resumption(False, reason or Reason.NOT_OFFERED)
     progress = Progress(negotiated, transcript, secrets, master, resumption, facts.psk_dhe_ke)
     return ExpectCertificate(progress) if asked else ExpectFinished(progress, identity)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What is known of the client: its chain (empty when it showed none), and since when."""
-
-    chain: tuple[bytes, ...]
-    verify_result: int
-    auth_time: float
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What the states after the server's flight have in common."""
-
-    negotiated: Negotiated
-    transcript: Transcript
-    secrets: HandshakeSecrets
-    master: MasterSecrets
-    resumption: Resumption
-    psk_dhe_ke: bool
-
-    @property
-    def config(self) -> ServerConfig:
-        """The server's settings."""
-        config = self.negotiated.config
-        assert isinstance(config, ServerConfig)
-        return config
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectCertificate(_Handshaking):
-    """Awaiting the client's Certificate, which may be empty. RFC 9846, section 4.5.1 [8446: 4.4.2]."""
-
-    progress: Progress
-
-    @on(Certificate)
-    def on_certificate(self, message: Certificate, raw: bytes, out: Output) -> ExpectCertificateVerify | ExpectFinished:
-        """An empty chain is an answer too; whether it is acceptable is the policy's affair."""
-        progress = self.progress
-        config = progress.config
-        if message.certificate_request_context:
-            raise IllegalParameter("the client's Certificate must have the context of the request: empty")
-        now = config.clock()
-        progress.transcript.add(raw)
-        if not message.certificate_list:
-            if config.client_auth == "required":
-                raise CertificateRequired("this server requires a client certificate")
-            return ExpectFinished(progress, Identity((), 0, now, now + config.max_auth_age_s))
-        for entry in message.certificate_list:
-            if entry.extensions:
-                raise IllegalParameter("the client's CertificateEntry answers an extension that was not asked for")
-        chain = tuple(entry.cert_data for entry in message.certificate_list)
-        if config.trust is not None:
-            config.trust.verify_client(chain, now)
-        return ExpectCertificateVerify(
-            progress, Identity(chain, 0, now, min(now + config.max_auth_age_s, not_after_of(chain)))
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectCertificateVerify(_Handshaking):
-    """Awaiting the proof that the client holds its certificate's key. RFC 9846, section 4.5.2 [8446: 4.4.3]."""
-
-    progress: Progress
-    identity: Identity
-
-    @on(CertificateVerify)
-    def on_certificate_verify(self, message: CertificateVerify, raw: bytes, out: Output) -> ExpectFinished:
-        """Verify the signature over the transcript."""
-        progress = self.progress
-        if message.algorithm not in progress.config.schemes:
-            raise IllegalParameter("the client signed with a scheme that was not offered")
-        content = certificate_verify_content(False, progress.transcript.digest())
-        verify(public_key_of(self.identity.chain[0]), message.algorithm, content, message.signature)
-        progress.transcript.add(raw)
-        return ExpectFinished(progress, self.identity)
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectFinished(_Handshaking):
-    """Awaiting the client's Finished. RFC 9846, section 4.5.3 [8446: 4.4.4]."""
-
-    progress: Progress
-    identity: Identity
-
-    @on(Finished)
-    def on_finished(self, message: Finished, raw: bytes, out: Output) -> ServerConnected:
-        """Verify it, switch to application keys, and issue the first tickets."""
-        progress, identity = self.progress, self.identity
-        negotiated, transcript = progress.negotiated, progress.transcript
-        progress.secrets.check_client_finished(transcript.digest(), message.verify_data)
-        transcript.add(raw)
-        config, suite = progress.config, negotiated.suite
-        out.read_with(RecordOpener13(suite, progress.master.client_application_traffic_secret))
-        data = SessionData(
-            version=_TLS13,
-            cipher=suite.suite,
-            id_context=config.id_context,
-            time=config.clock(),
-            timeout=config.session_timeout_s,
-            peer_certificate=identity.chain[0] if identity.chain else None,
-            peer_chain=identity.chain,
-            verify_result=identity.verify_result,
-            hostname=negotiated.server_name or None,
-            alpn=negotiated.alpn,
-            group=negotiated.group,
-            role="server",
-            partition=config.partition,
-            policy_epoch=config.policy_epoch,
-            auth_time=identity.auth_time,
-            deadline=identity.deadline,
-        )
-        out.complete(progress.resumption, data)
-        connected = ServerConnected(
-            config,
-            data,
-            TicketSecrets(suite, progress.master, transcript.digest()),
-            Budget(config),
-            progress.psk_dhe_ke,
-        )
-        for _ in range(min(config.num_tickets, 1) if progress.resumption.resumed else config.num_tickets):
-            connected.issue_ticket(out)
-        return connected
 
 
 Answered: TypeAlias = ExpectCertificate | ExpectFinished

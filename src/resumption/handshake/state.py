@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from resumption.constants import HandshakeType, name_of
-from resumption.errors import UnexpectedMessage
+from resumption.errors import UnexpectedMessage, UsageError
 
 if TYPE_CHECKING:
     from resumption.constants import AlertDescription
@@ -58,8 +58,11 @@ class Output(Protocol):
     def issue(self, data: SessionData, secret: bytes) -> Session:
         """Make a new session the connection's own and offer it to the context. The session is borrowed."""
 
-    def new_session_id(self) -> bytes:
+    def new_session_id(self, version: int) -> bytes:
         """An id for a new session; empty where sessions are not kept."""
+
+    def allows_resumption(self) -> bool:
+        """Whether the session of this full TLS 1.2 handshake may be resumed: the application's last word."""
 
     def consume(self, session: Session) -> bool:
         """Spend a single-use session, atomically: False if another connection was first."""
@@ -72,6 +75,9 @@ class Output(Protocol):
 
     def warn(self, description: AlertDescription) -> None:
         """Queue a warning alert; the connection goes on. TLS 1.2 only."""
+
+    def log_secret(self, label: str, client_random: bytes, secret: bytes) -> None:
+        """Write a secret to the key log. Only called where ``config.log_secrets`` is on."""
 
     def complete(self, resumption: Resumption, data: SessionData) -> None:
         """The handshake is done: ``data`` are the facts of this connection (also when it was resumed)."""
@@ -117,6 +123,10 @@ class State:
             )
         parse, method = handler
         return method(self, parse(raw[4:]), raw, out)
+
+    def export(self, label: bytes, context: bytes | None, length: int) -> bytes:
+        """Exported keying material of an established connection. RFC 9846, section 7.5; RFC 5705."""
+        raise UsageError("keying material can be exported once the handshake is complete")
 
     def change_cipher_spec(self, out: Output) -> State:
         """Handle a change_cipher_spec record. TLS 1.3 states ignore one while they handshake."""

@@ -1,0 +1,161 @@
+"""The TLS 1.3 server awaiting the client's flight: certificate if asked for, Finished, then the first tickets.
+
+RFC 9846, sections 4.5 and 4.7.1, and appendix A.2. The flight that it answers was sent by `server13`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resumption.config import ServerConfig
+from resumption.constants import ProtocolVersion
+from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
+from resumption.crypto.protection import RecordOpener13
+from resumption.crypto.schedule13 import HandshakeSecrets, MasterSecrets
+from resumption.crypto.signatures import certificate_verify_content, verify
+from resumption.errors import CertificateRequired, IllegalParameter
+from resumption.handshake.established13 import Budget, Negotiated, ServerConnected, TicketSecrets
+from resumption.handshake.state import Output, State, Transcript, on
+from resumption.session.model import SessionData
+from resumption.session.verdicts import Resumption
+from resumption.wire.messages import Certificate, CertificateVerify, Finished
+
+__all__ = ["ExpectCertificate", "ExpectCertificateVerify", "ExpectFinished", "Handshaking", "Identity", "Progress"]
+
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+
+
+class Handshaking(State):
+    """A TLS 1.3 server state: the client's compatibility change_cipher_spec is ignored."""
+
+    __slots__ = ()
+
+    def change_cipher_spec(self, out: Output) -> State:
+        """Ignored. RFC 9846, section 5."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What is known of the client: its chain (empty when it showed none), and since when."""
+
+    chain: tuple[bytes, ...]
+    verify_result: int
+    auth_time: float
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the states after the server's flight have in common."""
+
+    negotiated: Negotiated
+    transcript: Transcript
+    secrets: HandshakeSecrets
+    master: MasterSecrets
+    resumption: Resumption
+    psk_dhe_ke: bool
+
+    @property
+    def config(self) -> ServerConfig:
+        """The server's settings."""
+        config = self.negotiated.config
+        assert isinstance(config, ServerConfig)
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCertificate(Handshaking):
+    """Awaiting the client's Certificate, which may be empty. RFC 9846, section 4.5.1 [8446: 4.4.2]."""
+
+    progress: Progress
+
+    @on(Certificate)
+    def on_certificate(self, message: Certificate, raw: bytes, out: Output) -> ExpectCertificateVerify | ExpectFinished:
+        """An empty chain is an answer too; whether it is acceptable is the policy's affair."""
+        progress = self.progress
+        config = progress.config
+        if message.certificate_request_context:
+            raise IllegalParameter("the client's Certificate must have the context of the request: empty")
+        now = config.clock()
+        progress.transcript.add(raw)
+        if not message.certificate_list:
+            if config.client_auth == "required":
+                raise CertificateRequired("this server requires a client certificate")
+            return ExpectFinished(progress, Identity((), 0, now, now + config.max_auth_age_s))
+        for entry in message.certificate_list:
+            if entry.extensions:
+                raise IllegalParameter("the client's CertificateEntry answers an extension that was not asked for")
+        chain = tuple(entry.cert_data for entry in message.certificate_list)
+        if config.trust is not None:
+            config.trust.verify_client(chain, now)
+        return ExpectCertificateVerify(
+            progress, Identity(chain, 0, now, min(now + config.max_auth_age_s, not_after_of(chain)))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCertificateVerify(Handshaking):
+    """Awaiting the proof that the client holds its certificate's key. RFC 9846, section 4.5.2 [8446: 4.4.3]."""
+
+    progress: Progress
+    identity: Identity
+
+    @on(CertificateVerify)
+    def on_certificate_verify(self, message: CertificateVerify, raw: bytes, out: Output) -> ExpectFinished:
+        """Verify the signature over the transcript."""
+        progress = self.progress
+        if message.algorithm not in progress.config.schemes:
+            raise IllegalParameter("the client signed with a scheme that was not offered")
+        content = certificate_verify_content(False, progress.transcript.digest())
+        leaf = self.identity.chain[0]
+        verify(public_key_of(leaf), message.algorithm, content, message.signature, rsassa_pss=is_rsassa_pss(leaf))
+        progress.transcript.add(raw)
+        return ExpectFinished(progress, self.identity)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectFinished(Handshaking):
+    """Awaiting the client's Finished. RFC 9846, section 4.5.3 [8446: 4.4.4]."""
+
+    progress: Progress
+    identity: Identity
+
+    @on(Finished)
+    def on_finished(self, message: Finished, raw: bytes, out: Output) -> ServerConnected:
+        """Verify it, switch to application keys, and issue the first tickets."""
+        progress, identity = self.progress, self.identity
+        negotiated, transcript = progress.negotiated, progress.transcript
+        progress.secrets.check_client_finished(transcript.digest(), message.verify_data)
+        transcript.add(raw)
+        config, suite = progress.config, negotiated.suite
+        out.read_with(RecordOpener13(suite, progress.master.client_application_traffic_secret))
+        data = SessionData(
+            version=_TLS13,
+            cipher=suite.suite,
+            id_context=config.id_context,
+            time=config.clock(),
+            timeout=config.session_timeout_s,
+            peer_certificate=identity.chain[0] if identity.chain else None,
+            peer_chain=identity.chain,
+            verify_result=identity.verify_result,
+            hostname=negotiated.server_name or None,
+            alpn=negotiated.alpn,
+            group=negotiated.group,
+            role="server",
+            partition=config.partition,
+            policy_epoch=config.policy_epoch,
+            auth_time=identity.auth_time,
+            deadline=identity.deadline,
+        )
+        out.complete(progress.resumption, data)
+        connected = ServerConnected(
+            config,
+            data,
+            TicketSecrets(suite, progress.master, transcript.digest()),
+            Budget(config),
+            progress.psk_dhe_ke,
+        )
+        for _ in range(min(config.num_tickets, 1) if progress.resumption.resumed else config.num_tickets):
+            connected.issue_ticket(out)
+        return connected
