@@ -1,0 +1,32 @@
+"""What a stream asks and tells beyond the engine: the contract with whoever made the connection.
+
+A connection's `Host` answers at once, inside the engine. What may take long (a lookup in a shared store, saving a new
+session there) goes through `Outside`, called by the stream that drives the connection: by the blocking stream on the
+calling thread, by the asyncio stream in an executor. The engine and its lock are free meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from resumption.connection import Connection
+from resumption.handshake.events import NeedSession
+from resumption.session.model import Session
+
+__all__ = ["Outside"]
+
+
+class Outside(Protocol):
+    """Answers the questions of connections and keeps their sessions. Both methods may block, and may be called from
+    several threads. Whatever `Exception` they raise counts as a miss: a handshake never fails because of a store.
+    """
+
+    def find_session(self, connection: Connection, question: NeedSession) -> Session | None:
+        """The session that ``question`` names, with a reference held by ``connection.holder``; None if not known."""
+
+    def session_issued(self, connection: Connection, session: Session) -> None:
+        """``session`` became available. It is borrowed: `acquire` it, or copy it, to keep it beyond this call.
+
+        On a server this returns before the bytes that carry the ticket are sent, so that a client which comes back at
+        once, to another node of the fleet, is known there.
+        """

@@ -1,0 +1,218 @@
+"""The half of a driver that does no I/O: engine calls in, plaintext and questions out.
+
+A `Pump` stands between one `Connection` and one stream, blocking or asyncio. It sorts events into application data
+(kept until it is taken), errands (what has to be asked or told outside, in order), and the failure that ended the
+connection, which is raised only after the data that came before it. It knows nothing of sockets, loops or locks: the
+stream serialises the calls, and may leave the errands to another thread while the engine rests.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+
+from resumption.connection import Connection
+from resumption.constants import ProtocolVersion
+from resumption.errors import ConnectionFailed, Error
+from resumption.handshake.events import DataReceived, Event, HandshakeCompleted, NeedSession, SessionIssued
+from resumption.session.model import Session
+from resumption.streams.outside import Outside
+
+__all__ = ["SEND_CHUNK", "Errand", "Pump", "as_bytes"]
+
+#: Bytes of application data sealed at a time: what a large send holds in memory beside the caller's own data.
+SEND_CHUNK = 1 << 18
+
+Errand = NeedSession | SessionIssued
+
+_log = logging.getLogger("resumption.streams")
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+
+
+class Pump:
+    """Turns what the engine says into data to take, errands to run and bytes to send. Not safe for concurrent calls.
+
+    ``buffered`` is the number of bytes that wait to be taken, ``failure`` the error that ended the connection,
+    ``errands`` what has to be done outside: take the first away, `run` it, and hand its result to `settle`.
+    With ``defer_tickets`` a TLS 1.3 server's tickets wait for its first write (see `is_holding`).
+    """
+
+    __slots__ = (
+        "_at",
+        "_chunks",
+        "_defer_tickets",
+        "_outside",
+        "_reported",
+        "buffered",
+        "connection",
+        "errands",
+        "failure",
+        "is_complete",
+        "is_holding",
+    )
+
+    def __init__(self, connection: Connection, outside: Outside | None, *, defer_tickets: bool = True) -> None:
+        self.connection = connection
+        self.errands: deque[Errand] = deque()
+        self.buffered = 0
+        self.failure: Error | None = None
+        self.is_complete = connection.handshake_complete
+        self.is_holding = False  # what is queued is no more than tickets, which may wait for the first write
+        self._outside = outside
+        self._defer_tickets = defer_tickets
+        self._chunks: deque[bytes] = deque()
+        self._at = 0  # how much of the first chunk was taken
+        self._reported = False
+
+    # --- in ----------------------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Bytes from the peer; none means the end of the stream. What goes wrong becomes `failure`."""
+        connection = self.connection
+        try:
+            self._sort(connection.receive_data(data) if data else connection.receive_eof())
+        except Error as error:
+            self._fail(error)
+
+    def collect(self) -> None:
+        """Take up events of calls that were made into the connection directly."""
+        try:
+            self._sort(self.connection.receive_data(b""))
+        except Error as error:
+            self._fail(error)
+
+    def _sort(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, DataReceived):
+                data = event.data
+                self._chunks.append(data)
+                self.buffered += len(data)
+            elif isinstance(event, SessionIssued):
+                if self._outside is not None:
+                    event.session.acquire(self.connection.holder)  # it is lent for this call only
+                    self.errands.append(event)
+            elif isinstance(event, NeedSession):
+                if self._outside is not None:
+                    self.errands.append(event)
+                else:
+                    self._sort(self.connection.answer(event, None))
+            elif isinstance(event, HandshakeCompleted):
+                connection = self.connection
+                self.is_complete = True
+                self.is_holding = self._defer_tickets and connection.is_server and connection.version == _TLS13
+
+    def _fail(self, error: Error) -> None:
+        cause = self.connection.error
+        if cause is None:
+            raise error  # our caller's mistake: the connection is as it was
+        self.is_holding = False
+        if self.failure is None:
+            self.failure = cause
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether nothing more will come: closed by the peer, or failed."""
+        return self.failure is not None or self.connection.peer_closed
+
+    def check(self) -> None:
+        """Raise what ended the connection: itself the first time, then `ConnectionFailed` with it as its cause."""
+        failure = self.failure
+        if failure is None:
+            return
+        if not self._reported:
+            self._reported = True
+            raise failure
+        raise ConnectionFailed(f"the connection failed earlier: {failure}") from failure
+
+    # --- application data --------------------------------------------------------------------------------------------
+
+    def take(self, limit: int) -> bytes:
+        """At least one and at most ``limit`` bytes, from one record; only while something is `buffered`."""
+        chunks, at = self._chunks, self._at
+        chunk = chunks[0]
+        left = len(chunk) - at
+        if left > limit:
+            self._at = at + limit
+            self.buffered -= limit
+            return chunk[at : at + limit]
+        chunks.popleft()
+        self.buffered -= left
+        if not at:
+            return chunk
+        self._at = 0
+        return chunk[at:]
+
+    def take_all(self, limit: int) -> bytes:
+        """As many of the first ``limit`` bytes as are there."""
+        parts = []
+        while limit and self.buffered:
+            part = self.take(limit)
+            limit -= len(part)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def take_into(self, target: memoryview) -> int:
+        """Fill ``target`` from the front with what is there, and return how many bytes that were."""
+        at, end = 0, len(target)
+        while at < end and self.buffered:
+            part = self.take(end - at)
+            target[at : at + len(part)] = part
+            at += len(part)
+        return at
+
+    # --- errands -----------------------------------------------------------------------------------------------------
+
+    def run(self, errand: Errand) -> Session | None:
+        """Ask or tell outside. May block; does not touch the engine, so any thread may do it meanwhile."""
+        outside, connection = self._outside, self.connection
+        if outside is None:
+            return None
+        try:
+            if isinstance(errand, NeedSession):
+                return outside.find_session(connection, errand)
+            outside.session_issued(connection, errand.session)
+        except Exception as error:
+            _log.warning("a session store failed with %s: counted as a miss", type(error).__name__)
+        return None
+
+    def settle(self, errand: Errand, answer: Session | None) -> None:
+        """An errand is done: tell the engine, which goes on with what it had set aside. Harmless after `release`."""
+        if isinstance(errand, SessionIssued):
+            errand.session.release(self.connection.holder)
+            return
+        try:
+            self._sort(self.connection.answer(errand, answer))
+        except Error as error:
+            self._fail(error)
+
+    # --- out ---------------------------------------------------------------------------------------------------------
+
+    def take_output(self) -> bytes:
+        """Everything that the engine wants sent, once."""
+        self.is_holding = False
+        return self.connection.data_to_send()
+
+    def take_urgent_output(self) -> bytes:
+        """What must be sent before more is read: everything, but for tickets that may wait."""
+        if self.is_holding:
+            return b""
+        return self.connection.data_to_send()
+
+    def release(self) -> None:
+        """The end: the connection gives back its sessions, and errands that nobody ran are dropped."""
+        while self.errands:
+            errand = self.errands.popleft()
+            if isinstance(errand, SessionIssued):
+                errand.session.release(self.connection.holder)
+        self.connection.free()
+
+
+def as_bytes(data: bytes | bytearray | memoryview, whole: int = SEND_CHUNK) -> bytes | memoryview:
+    """``data`` as something that can be cut into chunks without copying; bytes up to ``whole`` stay as they are.
+
+    Raises `TypeError` for what is no contiguous buffer.
+    """
+    if type(data) is bytes and len(data) <= whole:
+        return data
+    return memoryview(data).cast("B")
