@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumption.crypto.hashes import SHA256, SHA384, HashFacts, HmacKey, hmac_once
+from resumption.crypto.hashes import SHA256, SHA384, HashFacts, HmacKey, hmac_once, hmac_pair
 
 both = pytest.mark.parametrize("facts", [SHA256, SHA384], ids=["sha256", "sha384"])
 
@@ -51,12 +51,15 @@ def test_vectors_of_rfc_4231(key: bytes, data: bytes, sha256: str, sha384: str) 
     for facts, expected in ((SHA256, sha256), (SHA384, sha384)):
         assert HmacKey(facts, key).digest(data).hex() == expected
         assert hmac_once(facts, key, data).hex() == expected
+        assert hmac_pair(facts, key, data, b"other")[0].hex() == expected
+        assert hmac_pair(facts, key, b"other", data)[1].hex() == expected
 
 
 @both
 @given(key=st.binary(max_size=300), data=st.lists(st.binary(max_size=300), min_size=1, max_size=4))
 def test_equals_the_standard_library(facts: HashFacts, key: bytes, data: list[bytes]) -> None:
     prepared = HmacKey(facts, key)
+    assert hmac_pair(facts, key, data[0], data[-1]) == (prepared.digest(data[0]), prepared.digest(data[-1]))
     for message in data:
         expected = hmac.digest(key, message, facts.name)
         assert prepared.digest(message) == expected
@@ -69,6 +72,7 @@ def test_keys_around_the_block_size(facts: HashFacts, around: int) -> None:
     key = bytes(range(1, facts.block_size + around + 1))
     assert HmacKey(facts, key).digest(b"x") == hmac.digest(key, b"x", facts.name)
     assert hmac_once(facts, key, b"x") == hmac.digest(key, b"x", facts.name)
+    assert hmac_pair(facts, key, b"x", b"y")[1] == hmac.digest(key, b"y", facts.name)
 
 
 @both

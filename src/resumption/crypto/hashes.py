@@ -1,13 +1,13 @@
 """The two hash functions of our cipher suites, and HMAC over them with prepared key state.
 
-What it does: names SHA-256 and SHA-384 with the facts that key schedules need, and computes HMAC (RFC 2104) in the two
-shapes that TLS uses: many short messages under one key (`HmacKey`), and one message under a key that is never seen
-again (`hmac_once`). What it leaves to others: labels, secrets and their order (`schedule13`, `schedule12`).
+What it does: names SHA-256 and SHA-384 with the facts that key schedules need, and computes HMAC (RFC 2104) in the
+shapes that TLS uses: one or two messages under a key that then is done with (`hmac_once`, `hmac_pair`), and many under
+one that is kept (`HmacKey`). What it leaves to others: labels, secrets and their order (`schedule13`, `schedule12`).
 
-Why not `hmac` of the standard library: a one-shot HMAC costs 2.1 us there, because OpenSSL looks its algorithm up each
-time. Hashing the padded key once and copying the two states costs 0.75 us per key and 0.8 us per message; hashing the
-two concatenations directly costs 1.2 us. So a key used once goes through `hmac_once`, any other through `HmacKey`.
-Both are tested against `hmac`.
+Why not `hmac` of the standard library: each HMAC costs 2.2 us there, because OpenSSL looks its algorithm up each time.
+Hashing padded key and message in one go costs 1.4 us, and 2.5 us for two under the same key; hashing the padded key
+ahead and copying the two states 1.3 us per key and 0.9 us per message. So up to three messages `hmac_once` and
+`hmac_pair` win, from five on `HmacKey` does. All are tested against `hmac`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["SHA256", "SHA384", "HashFacts", "HashObject", "HmacKey", "hmac_once"]
+__all__ = ["SHA256", "SHA384", "HashFacts", "HashObject", "HmacKey", "hmac_once", "hmac_pair"]
 
 _INNER_PAD = bytes(value ^ 0x36 for value in range(256))  # translation tables: xor of a whole key in one call
 _OUTER_PAD = bytes(value ^ 0x5C for value in range(256))
@@ -59,12 +59,6 @@ SHA256 = _facts("sha256", hashlib.sha256, 32, 64)
 SHA384 = _facts("sha384", hashlib.sha384, 48, 128)
 
 
-def _padded_key(facts: HashFacts, key: bytes) -> bytes:
-    if len(key) > facts.block_size:
-        key = facts.new(key).digest()
-    return key.ljust(facts.block_size, b"\0")
-
-
 class HmacKey:
     """HMAC under one key for several messages. RFC 2104, section 4.
 
@@ -75,7 +69,9 @@ class HmacKey:
     __slots__ = ("_inner_copy", "_outer_copy")
 
     def __init__(self, facts: HashFacts, key: bytes) -> None:
-        padded = _padded_key(facts, key)
+        if len(key) > facts.block_size:
+            key = facts.new(key).digest()
+        padded = key.ljust(facts.block_size, b"\0")
         self._inner_copy: Callable[[], HashObject] = facts.new(padded.translate(_INNER_PAD)).copy
         self._outer_copy: Callable[[], HashObject] = facts.new(padded.translate(_OUTER_PAD)).copy
 
@@ -90,6 +86,18 @@ class HmacKey:
 
 def hmac_once(facts: HashFacts, key: bytes, data: bytes) -> bytes:
     """HMAC(``key``, ``data``) for a key that is used for nothing else. RFC 2104, section 2."""
-    padded = _padded_key(facts, key)
-    new = facts.new
+    block_size, new = facts.block_size, facts.new
+    if len(key) > block_size:
+        key = new(key).digest()
+    padded = key.ljust(block_size, b"\0")
     return new(padded.translate(_OUTER_PAD) + new(padded.translate(_INNER_PAD) + data).digest()).digest()
+
+
+def hmac_pair(facts: HashFacts, key: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes]:
+    """HMAC(``key``, ``first``) and HMAC(``key``, ``second``), the key padded once. RFC 2104, section 2."""
+    block_size, new = facts.block_size, facts.new
+    if len(key) > block_size:
+        key = new(key).digest()
+    padded = key.ljust(block_size, b"\0")
+    inner, outer = padded.translate(_INNER_PAD), padded.translate(_OUTER_PAD)
+    return new(outer + new(inner + first).digest()).digest(), new(outer + new(inner + second).digest()).digest()

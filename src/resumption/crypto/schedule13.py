@@ -7,14 +7,14 @@ others: the transcript (hashes of it come in as bytes) and using traffic keys (`
 Fast by precomputation: an HkdfLabel differs between handshakes only in the transcript hash, so everything around it is
 built at import, per hash; so are the early secret without a PSK and what follows from it. Every output is at most one
 hash long (but for exporters), so one HMAC per label is all of HKDF-Expand. The pieces of a stage that always serve are
-derived when it is made, the others when asked for. No key or secret is in a ``repr``.
+derived when it is made, as a pair that shares the padded key; the others when asked for. No secret is in a ``repr``.
 """
 
 from __future__ import annotations
 
 from hmac import compare_digest
 
-from resumption.crypto.hashes import SHA256, SHA384, HashFacts, HmacKey, hmac_once
+from resumption.crypto.hashes import SHA256, SHA384, HashFacts, HmacKey, hmac_once, hmac_pair
 from resumption.crypto.suites import SuiteFacts
 from resumption.errors import ConfigurationError, DecryptError
 
@@ -88,8 +88,8 @@ class _Labels:
         self.iv: bytes = _info(b"iv", 12, 0) + b"\x01"
         # HKDF-Extract with the salt 0 starts every schedule; without a PSK two more steps are constant
         self.zero_key: HmacKey = HmacKey(facts, self.zero)
-        self.early_without_psk: HmacKey = HmacKey(facts, self.zero_key.digest(self.zero))
-        self.derived_without_psk: HmacKey = HmacKey(facts, self.early_without_psk.digest(self.derived))
+        self.early_without_psk: bytes = self.zero_key.digest(self.zero)
+        self.derived_without_psk: HmacKey = HmacKey(facts, hmac_once(facts, self.early_without_psk, self.derived))
 
 
 _LABELS = {facts: _Labels(facts) for facts in (SHA256, SHA384)}
@@ -126,8 +126,9 @@ def next_traffic_secret(facts: HashFacts, secret: bytes) -> bytes:
 def traffic_keys(suite: SuiteFacts, secret: bytes) -> tuple[bytes, bytes]:
     """The AEAD key and the IV of a traffic secret. RFC 9846, section 7.3."""
     labels = _LABELS[suite.hash]
-    key = HmacKey(suite.hash, secret)
-    return key.digest(labels.key[suite.key_length])[: suite.key_length], key.digest(labels.iv)[:12]
+    length = suite.key_length
+    key, iv = hmac_pair(suite.hash, secret, labels.key[length], labels.iv)
+    return key[:length], iv[:12]
 
 
 def resumption_psk(facts: HashFacts, resumption_master_secret: bytes, ticket_nonce: bytes) -> bytes:
@@ -144,13 +145,13 @@ def _check_verify_data(expected: bytes, received: bytes, what: str) -> None:
 class EarlySecret:
     """The first stage: what a PSK, or its absence, gives. RFC 9846, section 7.1."""
 
-    __slots__ = ("_derived", "_key", "_labels", "hash")
+    __slots__ = ("_derived", "_labels", "_secret", "hash")
 
-    def __init__(self, facts: HashFacts, key: HmacKey, derived: HmacKey | None) -> None:
-        """Use `from_psk`. ``key`` is the early secret; ``derived`` the salt of the next stage if already known."""
+    def __init__(self, facts: HashFacts, early_secret: bytes, derived: HmacKey | None) -> None:
+        """Use `from_psk`. ``derived`` is the salt of the next stage if it is known already."""
         self.hash: HashFacts = facts
         self._labels: _Labels = _LABELS[facts]
-        self._key: HmacKey = key
+        self._secret: bytes = early_secret
         self._derived: HmacKey | None = derived
 
     @classmethod
@@ -159,7 +160,7 @@ class EarlySecret:
         labels = _LABELS[facts]
         if psk is None:
             return cls(facts, labels.early_without_psk, labels.derived_without_psk)
-        return cls(facts, HmacKey(facts, labels.zero_key.digest(psk)), None)
+        return cls(facts, labels.zero_key.digest(psk), None)
 
     def binder(self, transcript_hash: bytes, *, external: bool = False) -> bytes:
         """The binder that proves knowledge of the PSK. RFC 9846, section 4.3.11.2 (8446: 4.2.11.2).
@@ -168,7 +169,8 @@ class EarlySecret:
         preceded by the first flight. ``external``: the PSK did not come from a ticket.
         """
         labels = self._labels
-        binder_key = self._key.digest(labels.external_binder if external else labels.resumption_binder)
+        label = labels.external_binder if external else labels.resumption_binder
+        binder_key = hmac_once(self.hash, self._secret, label)
         return verify_data(self.hash, binder_key, transcript_hash)
 
     def verify_binder(self, transcript_hash: bytes, binder: bytes, *, external: bool = False) -> None:
@@ -177,11 +179,11 @@ class EarlySecret:
 
     def client_early_traffic_secret(self, transcript_hash: bytes) -> bytes:
         """The secret of 0-RTT records; ``transcript_hash`` is that of the ClientHello. RFC 9846, section 7.1."""
-        return self._key.digest(self._labels.client_early_info + transcript_hash + b"\x01")
+        return hmac_once(self.hash, self._secret, self._labels.client_early_info + transcript_hash + b"\x01")
 
     def early_exporter_master_secret(self, transcript_hash: bytes) -> bytes:
         """The secret of early exporters; ``transcript_hash`` is that of the ClientHello. RFC 9846, section 7.5."""
-        return self._key.digest(self._labels.early_exporter_info + transcript_hash + b"\x01")
+        return hmac_once(self.hash, self._secret, self._labels.early_exporter_info + transcript_hash + b"\x01")
 
     def handshake(self, shared_secret: bytes, hello_hash: bytes) -> HandshakeSecrets:
         """The next stage. ``hello_hash`` is the hash of ClientHello...ServerHello. RFC 9846, section 7.1.
@@ -191,24 +193,28 @@ class EarlySecret:
         if self._derived is not None:
             secret = self._derived.digest(shared_secret)
         else:
-            secret = hmac_once(self.hash, self._key.digest(self._labels.derived), shared_secret)
+            salt = hmac_once(self.hash, self._secret, self._labels.derived)
+            secret = hmac_once(self.hash, salt, shared_secret)
         return HandshakeSecrets(self.hash, secret, hello_hash)
 
 
 class HandshakeSecrets:
     """The second stage: handshake traffic secrets and both Finished messages. RFC 9846, section 7.1."""
 
-    __slots__ = ("_key", "client_handshake_traffic_secret", "hash", "server_handshake_traffic_secret")
+    __slots__ = ("_secret", "client_handshake_traffic_secret", "hash", "server_handshake_traffic_secret")
+
+    client_handshake_traffic_secret: bytes
+    server_handshake_traffic_secret: bytes
 
     def __init__(self, facts: HashFacts, handshake_secret: bytes, hello_hash: bytes) -> None:
         """Comes from `EarlySecret.handshake`."""
         labels = _LABELS[facts]
-        key = HmacKey(facts, handshake_secret)
         tail = hello_hash + b"\x01"
         self.hash: HashFacts = facts
-        self._key: HmacKey = key
-        self.client_handshake_traffic_secret: bytes = key.digest(labels.client_handshake_info + tail)
-        self.server_handshake_traffic_secret: bytes = key.digest(labels.server_handshake_info + tail)
+        self._secret: bytes = handshake_secret
+        self.client_handshake_traffic_secret, self.server_handshake_traffic_secret = hmac_pair(
+            facts, handshake_secret, labels.client_handshake_info + tail, labels.server_handshake_info + tail
+        )
 
     def client_verify_data(self, transcript_hash: bytes) -> bytes:
         """The client's Finished over ``transcript_hash``. RFC 9846, section 4.5.3 (8446: 4.4.4)."""
@@ -229,7 +235,7 @@ class HandshakeSecrets:
     def into_master(self, server_finished_hash: bytes) -> MasterSecrets:
         """The last stage; ``server_finished_hash`` is the hash of ClientHello...server Finished."""
         labels = _LABELS[self.hash]
-        salt = self._key.digest(labels.derived)
+        salt = hmac_once(self.hash, self._secret, labels.derived)
         return MasterSecrets(self.hash, hmac_once(self.hash, salt, labels.zero), server_finished_hash)
 
 
@@ -241,35 +247,40 @@ class MasterSecrets:
 
     __slots__ = (
         "_exporter_master_secret",
-        "_key",
+        "_secret",
         "_tail",
         "client_application_traffic_secret",
         "hash",
         "server_application_traffic_secret",
     )
 
+    client_application_traffic_secret: bytes
+    server_application_traffic_secret: bytes
+
     def __init__(self, facts: HashFacts, master_secret: bytes, server_finished_hash: bytes) -> None:
         """Comes from `HandshakeSecrets.into_master`."""
         labels = _LABELS[facts]
-        key = HmacKey(facts, master_secret)
         tail = server_finished_hash + b"\x01"
         self.hash: HashFacts = facts
-        self._key: HmacKey = key
+        self._secret: bytes = master_secret
         self._tail: bytes = tail
         self._exporter_master_secret: bytes | None = None
-        self.client_application_traffic_secret: bytes = key.digest(labels.client_application_info + tail)
-        self.server_application_traffic_secret: bytes = key.digest(labels.server_application_info + tail)
+        self.client_application_traffic_secret, self.server_application_traffic_secret = hmac_pair(
+            facts, master_secret, labels.client_application_info + tail, labels.server_application_info + tail
+        )
 
     @property
     def exporter_master_secret(self) -> bytes:
         """Derived when first asked for. RFC 9846, section 7.5."""
         if self._exporter_master_secret is None:
-            self._exporter_master_secret = self._key.digest(_LABELS[self.hash].exporter_info + self._tail)
+            info = _LABELS[self.hash].exporter_info + self._tail
+            self._exporter_master_secret = hmac_once(self.hash, self._secret, info)
         return self._exporter_master_secret
 
     def resumption_master_secret(self, client_finished_hash: bytes) -> bytes:
         """What ticket PSKs come from; the hash is that of ClientHello...client Finished. RFC 9846, section 7.1."""
-        return self._key.digest(_LABELS[self.hash].resumption_info + client_finished_hash + b"\x01")
+        info = _LABELS[self.hash].resumption_info + client_finished_hash + b"\x01"
+        return hmac_once(self.hash, self._secret, info)
 
     def exporter(self, label: bytes, context: bytes, length: int) -> bytes:
         """``length`` bytes of exported keying material. An absent context is an empty one. RFC 9846, section 7.5.
