@@ -92,19 +92,17 @@ def explain(
     """The error that says why ``leaf``, sent with ``others``, was refused with ``failure`` at ``now``. Never raises."""
     try:
         path = _follow(leaf.certificate, others, anchors)
-        for reason in (
-            _reason_in_path(path, anchors, purpose),
-            _reason_in_authorities(path, purpose),
-            _reason_in_leaf(leaf, purpose),
-            _reason_in_strength(path),
-            _reason_in_name(leaf, name),
-            _reason_in_signatures_and_times(path, purpose, now),
-        ):
-            if reason is not None:
-                return reason
+        reason = (
+            _reason_in_path(path, purpose)
+            or _reason_in_authorities(path, purpose)
+            or _reason_in_leaf(leaf, purpose)
+            or _reason_in_strength(path)
+            or _reason_in_name(leaf, name)
+            or _reason_in_signatures_and_times(path, purpose, now)
+        )
     except Exception:  # a certificate too odd to be looked at: the verifier's words have to do
-        return _in_the_verifiers_words(failure, purpose)
-    return _in_the_verifiers_words(failure, purpose)
+        reason = None
+    return reason or _in_the_verifiers_words(failure, purpose)
 
 
 # --- the path ------------------------------------------------------------------------------------------------------
@@ -175,12 +173,10 @@ def _extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:
         return None
 
 
-def _reason_in_path(path: _Path, anchors: Anchors, purpose: Purpose) -> CertificateError | None:
+def _reason_in_path(path: _Path, purpose: Purpose) -> CertificateError | None:
     if path.trusted:
         return None
     whose = f"the {purpose.peer}'s certificate"
-    if not anchors.count:
-        return UnknownCA(f"{whose} cannot be verified: the trust store is empty; name the roots to trust")
     last = path.links[-1]
     if name_key(last, "issuer") != name_key(last, "subject"):
         return UnknownCA(
