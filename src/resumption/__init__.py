@@ -7,8 +7,8 @@ event of the sans-IO engine.
 
 from __future__ import annotations
 
+from resumption.client_context import ClientContext
 from resumption.connection import Connection
-from resumption.context import ClientContext, ServerContext
 from resumption.errors import (
     AlertReceived,
     CertificateError,
@@ -29,6 +29,7 @@ from resumption.handshake.events import (
     PeerClosed,
     SessionIssued,
 )
+from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.model import Session, tracing
 from resumption.session.store import SessionStore, open_store

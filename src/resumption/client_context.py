@@ -1,0 +1,160 @@
+"""The client's context: it connects, files every session under the server that it belongs to, and resumes by itself."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from resumption.config import ClientConfig
+from resumption.connection import Connection
+from resumption.constants import DEFAULT_SESSION_TIMEOUT_S, ProtocolVersion
+from resumption.context import Context, KeyLog, protocols
+from resumption.crypto.anchors import TrustSource
+from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
+from resumption.crypto.names import server_name_of
+from resumption.crypto.trust import TrustStore
+from resumption.ownership import SessionOwner
+from resumption.session.cache import CacheMode
+from resumption.session.model import Session
+from resumption.session.verdicts import Reason
+from resumption.streams.blocking import Stream
+from resumption.streams.sockets import connect_socket
+
+_TLS12 = int(ProtocolVersion.TLSv1_2)
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+_numbers = itertools.count(1)
+
+
+__all__ = ["ClientContext"]
+
+
+class ClientContext(Context[ClientConfig]):
+    """What client connections share. It resumes by itself.
+
+    ``trust``: a file, a directory, bytes (PEM or DER) or certificates of the CAs to trust; None is the system's store.
+    ``keylog`` is a file for the secrets of every connection, in the format of NSS, or a function that takes the lines.
+    ``verify=False`` accepts any certificate and is for tests only: such sessions are never used where verification is
+    on. ``alpn``: protocols in order of preference. Raises `ConfigurationError`, which says what to do.
+
+    Sessions are kept in memory for 256 servers with 8 tickets each, keyed by every setting that they depend on, and
+    shared by all connections of this context. `session_cache_mode` OFF turns that off.
+    """
+
+    def __init__(
+        self,
+        *,
+        trust: TrustSource = None,
+        verify: bool = True,
+        verify_hostname: bool = True,
+        certificate: CertificateSource | None = None,
+        private_key: KeySource | None = None,
+        password: PasswordSource = None,
+        alpn: Iterable[str | bytes] = (),
+        session_cache_mode: CacheMode = CacheMode.CLIENT,
+        session_timeout: int = DEFAULT_SESSION_TIMEOUT_S,
+        session_id_context: bytes = b"",
+        isolation: str = "",
+        name: str = "",
+        clock: Callable[[], float] = time.time,
+        random: Callable[[int], bytes] = os.urandom,
+        keylog: KeyLog | None = None,
+        **settings: Any,
+    ) -> None:
+        config = ClientConfig(
+            trust=TrustStore.load(trust) if verify else None,
+            verify_hostname=verify_hostname,
+            certified_key=CertifiedKey.load(certificate, private_key, password) if certificate is not None else None,
+            alpn=protocols(alpn),
+            session_timeout_s=session_timeout,
+            id_context=session_id_context,
+            isolation=isolation,
+            clock=clock,
+            random=random,
+            log_secrets=keylog is not None,
+            **settings,
+        )
+        super().__init__(config, mode=session_cache_mode, name=name or f"client {next(_numbers)}", keylog=keylog)
+
+    def connection(
+        self, server_name: str, *, session: Session | None = None, purpose: str = "", fresh: bool = False
+    ) -> Connection:
+        """A connection without I/O, for a server known by this name or address.
+
+        ``session`` is offered if the gate allows it (the connection takes its own reference); without one, the cache is
+        asked when the handshake begins. ``purpose`` keeps the sessions of several services on one host apart (a port,
+        a proxy layer). ``fresh`` asks for a full handshake. The caller frees the connection with ``free()``.
+        """
+        self._check_open()
+        name = server_name_of(server_name)
+        connection = Connection(
+            self.config,
+            self,
+            server_name=name.text,
+            send_server_name=not name.is_address,
+            peer_key=self.config.peer_key(name.text, purpose),
+        )
+        if fresh:
+            connection.require_fresh_handshake()
+        elif session is not None:
+            connection.set_session(session)
+        return connection
+
+    def connect(
+        self,
+        address: tuple[str, int],
+        *,
+        server_name: str | None = None,
+        session: Session | None = None,
+        timeout: float | None = None,
+        purpose: str | None = None,
+        fresh: bool = False,
+    ) -> Stream:
+        """Connect to a host and port, complete the handshake, and return the stream: close it, or use ``with``.
+
+        ``server_name`` is who must answer, if not the host of ``address``. ``timeout`` is for connecting, for the
+        handshake, and then for each operation, in seconds. ``purpose`` is the port unless given; the rest is as for
+        `connection`. Raises `OSError`, `TimeoutError`, `CertificateError` and its kin; then nothing is left open.
+        """
+        connection = self.connection(
+            server_name or address[0],
+            session=session,
+            purpose=str(address[1]) if purpose is None else purpose,
+            fresh=fresh,
+        )
+        try:
+            stream = Stream(connect_socket(address, timeout), connection, timeout=timeout)
+        except BaseException:
+            connection.free()
+            raise
+        try:
+            stream.do_handshake()
+        except BaseException:
+            stream.close(harvest=False)
+            raise
+        return stream
+
+    def handshake_started(self, connection: SessionOwner) -> None:
+        """Spend the newest session for this peer, now that it will really be offered."""
+        super().handshake_started(connection)
+        if connection.peer_key is None or connection.held_session is not None or connection.wants_fresh_handshake:
+            return
+        connection.tickets_before = self.sessions.peek_for_peer(connection.peer_key)
+        session = self.sessions.take_for_peer(connection.peer_key, holder=connection.holder, now=self.config.clock())
+        if session is not None:
+            connection.use_cached_session(session)
+
+    def handshake_completed(self, connection: SessionOwner) -> None:
+        """Count it, and say how many tickets are left for this server."""
+        resumption = connection.resumption
+        if resumption is not None and resumption.resumed and connection.peer_key is not None:
+            left = self.sessions.peek_for_peer(connection.peer_key) if connection.version == _TLS13 else None
+            connection.resumption = replace(
+                resumption, tickets_left=left, tickets_before=connection.tickets_before, peer=connection.server_name
+            )
+        elif resumption is not None and resumption.reason is Reason.SERVER_DECLINED:
+            self.session_stats.count("misses")
+        super().handshake_completed(connection)

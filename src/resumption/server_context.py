@@ -1,0 +1,164 @@
+"""The server's context: certificates, ticket keys, and the store that shares sessions with other processes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable
+from types import EllipsisType
+from typing import Any, Literal
+
+from resumption.config import ServerConfig
+from resumption.connection import Connection
+from resumption.constants import DEFAULT_SESSION_TIMEOUT_S, ProtocolVersion
+from resumption.context import Context, KeyLog, protocols
+from resumption.crypto.anchors import TrustSource
+from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
+from resumption.crypto.trust import TrustStore
+from resumption.errors import ConfigurationError, SessionFormatError
+from resumption.handshake.events import NeedSession
+from resumption.ownership import SessionOwner
+from resumption.session.cache import CacheMode
+from resumption.session.gate import ClientAuth
+from resumption.session.model import Session
+from resumption.session.shared import SharedSessions
+from resumption.session.store import SessionStore, open_store
+from resumption.session.tickets import TicketKeys, TicketProtection
+from resumption.session.verdicts import Mechanism
+from resumption.streams.blocking import Stream
+from resumption.streams.sockets import Socket
+
+_TLS12 = int(ProtocolVersion.TLSv1_2)
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+_numbers = itertools.count(1)
+
+
+__all__ = ["ServerContext", "SharedStore"]
+
+
+class ServerContext(Context[ServerConfig]):
+    """What server connections share.
+
+    ``certificate``, ``private_key``: the chain (leaf first) and its key, as paths, bytes or objects. ``tickets``: keys
+    for stateless tickets; "auto" makes keys that only this context has, None turns such tickets off. Give the same
+    `TicketKeys` (made from one secret) to every worker and machine, and all of them resume each other's clients.
+    ``store``: an URL or a `SessionStore` for sessions that the server keeps, shared by processes; its records are
+    sealed with ``tickets``. ``stateful``: TLS 1.3 tickets are ids into the cache and the store, used once, instead of
+    sealed sessions. ``client_auth``: "none", "optional" or "required", with ``trust`` and ``session_id_context``.
+    ``keylog`` as for clients. Raises `ConfigurationError`, which says what to do.
+    """
+
+    def __init__(
+        self,
+        certificate: CertificateSource,
+        private_key: KeySource | None = None,
+        *,
+        password: PasswordSource = None,
+        tickets: TicketProtection | Literal["auto"] | None = "auto",
+        store: str | SessionStore | None = None,
+        stateful: bool = False,
+        client_auth: ClientAuth = "none",
+        trust: TrustSource = None,
+        alpn: Iterable[str | bytes] = (),
+        session_cache_mode: CacheMode = CacheMode.SERVER,
+        session_timeout: int = DEFAULT_SESSION_TIMEOUT_S,
+        session_id_context: bytes = b"",
+        num_tickets: int = 2,
+        name: str = "",
+        clock: Callable[[], float] = time.time,
+        random: Callable[[int], bytes] = os.urandom,
+        keylog: KeyLog | None = None,
+        **settings: Any,
+    ) -> None:
+        self._own_keys = TicketKeys.generate(random=random) if tickets == "auto" else None
+        keys = self._own_keys if tickets == "auto" else tickets
+        self._own_store = open_store(store) if isinstance(store, str) else None
+        shared: SharedSessions | None = None
+        if store is not None:
+            if not isinstance(keys, TicketKeys):
+                raise ConfigurationError(
+                    "a store needs tickets=TicketKeys.from_secret(...): records are sealed with keys of that secret"
+                )
+            opened = self._own_store if self._own_store is not None else store
+            if isinstance(opened, str):
+                raise ConfigurationError("the store could not be opened")
+            shared = SharedSessions(opened, keys, clock=clock, random=random)
+        config = ServerConfig(
+            certified_keys=(CertifiedKey.load(certificate, private_key, password),),
+            tickets=keys,
+            stateful=stateful,
+            client_auth=client_auth,
+            trust=TrustStore.load(trust) if client_auth != "none" else None,
+            alpn=protocols(alpn),
+            session_timeout_s=session_timeout,
+            id_context=session_id_context,
+            num_tickets=num_tickets,
+            clock=clock,
+            random=random,
+            log_secrets=keylog is not None,
+            **settings,
+        )
+        super().__init__(config, mode=session_cache_mode, name=name or f"server {next(_numbers)}", keylog=keylog)
+        self._shared = SharedStore(shared, self) if shared is not None else None
+
+    def connection(self) -> Connection:
+        """A connection without I/O. The caller frees it with ``free()``."""
+        self._check_open()
+        return Connection(self.config, self)
+
+    def close(self) -> None:
+        """As for every context; keys and a store that were made for this one are closed too."""
+        super().close()
+        if self._own_store is not None:
+            self._own_store.close()
+        if self._own_keys is not None:
+            self._own_keys.close()
+
+    def must_ask_outside(self, connection: SessionOwner) -> bool:
+        """Whether there is a store."""
+        return self._shared is not None
+
+    @property
+    def outside(self) -> SharedStore | None:
+        """What streams ask when a lookup lies outside the process; None without a store."""
+        return self._shared
+
+    def wrap(self, sock: Socket, *, timeout: float | EllipsisType | None = ...) -> Stream:
+        """The server's side of an accepted socket, which from now on belongs to the stream.
+
+        ``timeout`` is for each operation, in seconds; left out it is what the socket has. The handshake runs at the
+        first use, or when ``do_handshake()`` asks for it.
+        """
+        return Stream(sock, self.connection(), self._shared, timeout=timeout)
+
+
+class SharedStore:
+    """The store of one server context, as its streams see it (`resumption.streams.outside.Outside`). It may block."""
+
+    def __init__(self, sessions: SharedSessions, context: ServerContext) -> None:
+        self.sessions = sessions
+        self._config = context.config
+        self._stats = context.session_stats
+
+    def find_session(self, connection: SessionOwner, question: NeedSession) -> Session | None:
+        """Fetch a session; its reference is held by ``connection.holder``. Anything amiss is a miss."""
+        packed = self.sessions.load(
+            question.session_id, question.partition, single_use=question.mechanism is Mechanism.STATEFUL_13
+        )
+        if packed is None:
+            return None
+        with contextlib.suppress(SessionFormatError):
+            session = Session.from_packed(packed, holder=connection.holder)
+            if session.id == question.session_id:
+                self._stats.count("cb_hits")
+                return session
+            session.release(connection.holder)
+        return None
+
+    def session_issued(self, connection: SessionOwner, session: Session) -> None:
+        """Save a session that clients will name by its id. Failures are counted, never raised."""
+        data = session.data
+        if data.session_id and (self._config.stateful or data.version == _TLS12):
+            self.sessions.save(data.session_id, data.partition, session.to_packed(), data.expires_at)
