@@ -6,10 +6,10 @@ holds the secret: whoever reads it can resume the session and read what it prote
 
 Reading is stricter than OpenSSL's: DER only, minimal lengths and integers, fields in order, nothing unknown, nothing
 left over. It is one pass over the bytes without recursion, and every integer is bounded before it is made. Two things
-are looser: any cipher suite number is accepted, because a session can be inspected and stored without speaking its
-suite; and the peer's certificate only has to be a DER SEQUENCE, because parsing it would cost more than all the rest
-and most readers never ask (it is checked when it is used). A hand-written reader and writer, not cryptography's
-declarative ASN.1: the reasons and numbers are in docs/adr/0003.
+are looser: any cipher suite number but 0 is accepted, because a session can be inspected and stored without its suite
+being spoken; and the peer's certificate only has to be a DER SEQUENCE, because parsing it would cost more than all the
+rest and most readers never ask (it is checked when it is used). A hand-written reader and writer, not cryptography's
+declarative ASN.1: the reasons and numbers are in docs/adr/0003-session-der.md.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def _encode(data: SessionData, secret: bytes) -> bytes:
         secret,
     ]
     add = parts.append
+    if not data.time >= 0:  # not a number fails this too
+        raise SessionError("a session's time is in seconds since the epoch, not negative")
     made = int(data.time)
     if made:
         add(_number(1, made))
@@ -193,6 +195,8 @@ def _decode(data: bytes, now: Callable[[], float]) -> tuple[SessionData, bytes, 
     if data[at : at + 2] != b"\x04\x02":
         _fail("the cipher suite is not two bytes", at)
     cipher = data[at + 2] << 8 | data[at + 3]
+    if not cipher:
+        _fail("no cipher suite", at)
     at += 4
 
     # Session id and secret: OCTET STRINGs.
