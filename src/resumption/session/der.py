@@ -240,7 +240,7 @@ def _decode(data: bytes, now: Callable[[], float]) -> tuple[SessionData, bytes, 
             found[field] = data[content:stop]
         elif inner == _INTEGER:
             value = data[content]
-            if value >= 0x80 or not 0 < size <= 9 or (not value and size > 1 and data[content + 1] < 0x80):
+            if value >= 0x80 or not 0 < size <= 8 or (not value and size > 1 and data[content + 1] < 0x80):
                 _fail(f"field [{field}] is not a minimal integer of at most 64 bits", at)
             if size > 1:
                 value = _from_bytes(data[content:stop], "big")
