@@ -6,7 +6,6 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from resumption.config import ClientConfig
@@ -20,7 +19,7 @@ from resumption.crypto.trust import TrustStore
 from resumption.ownership import SessionOwner
 from resumption.session.cache import CacheMode
 from resumption.session.model import Session
-from resumption.session.verdicts import Reason
+from resumption.session.verdicts import Reason, Resumption
 from resumption.streams.blocking import Stream
 from resumption.streams.sockets import connect_socket
 
@@ -152,8 +151,13 @@ class ClientContext(Context[ClientConfig]):
         resumption = connection.resumption
         if resumption is not None and resumption.resumed and connection.peer_key is not None:
             left = self.sessions.peek_for_peer(connection.peer_key) if connection.version == _TLS13 else None
-            connection.resumption = replace(
-                resumption, tickets_left=left, tickets_before=connection.tickets_before, peer=connection.server_name
+            connection.resumption = Resumption(
+                True,
+                mechanism=resumption.mechanism,
+                age_s=resumption.age_s,
+                tickets_left=left,
+                tickets_before=connection.tickets_before,
+                peer=connection.server_name,
             )
         elif resumption is not None and resumption.reason is Reason.SERVER_DECLINED:
             self.session_stats.count("misses")

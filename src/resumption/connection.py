@@ -21,6 +21,7 @@ from resumption.constants import (
     KeyUpdateRequest,
     ProtocolVersion,
 )
+from resumption.crypto.protection import RecordOpener, RecordOpener13
 from resumption.errors import (
     AlertReceived,
     ConnectionFailed,
@@ -68,8 +69,8 @@ class Connection(SessionOwner):
         "_begun",
         "_error",
         "_freed",
-        "_opened",
         "_peer_closed",
+        "_plain_alert_possible",
         "_question",
         "_send_server_name",
         "_state",
@@ -90,7 +91,7 @@ class Connection(SessionOwner):
         self._begun = False
         self._question: NeedSession | None = None
         self._error: Error | None = None
-        self._opened = False  # a protected record was opened
+        self._plain_alert_possible = False
         self._peer_closed = False
         self._freed = False
 
@@ -228,11 +229,11 @@ class Connection(SessionOwner):
             if content_type == _CHANGE_CIPHER_SPEC:
                 self._on_change_cipher_spec(body)
                 continue
-            if content_type == _ALERT and not self._opened and self.is_server:
+            if content_type == _ALERT and self._plain_alert_possible:
                 content = body  # a client that fails before it has keys cannot protect its alert
             else:
                 content_type, content = self._opener.open(header, body)
-                self._opened = self._opened or header[0] == _APPLICATION_DATA
+                self._plain_alert_possible = False
             if content_type == _APPLICATION_DATA:
                 if self._data is None or not self._handshake.is_empty:
                     raise UnexpectedMessage("application data came before the handshake was complete")
@@ -370,6 +371,11 @@ class Connection(SessionOwner):
     def ask(self, question: NeedSession) -> None:
         """Ask the context, then the driver. For states."""
         self._question = question
+
+    def read_with(self, opener: RecordOpener) -> None:
+        """Change the reading key. For states."""
+        super().read_with(opener)
+        self._plain_alert_possible = self.is_server and self._data is None and isinstance(opener, RecordOpener13)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 

@@ -127,7 +127,7 @@ def on_server_hello(
         raise IllegalParameter(f"the server's resumption is not acceptable: {reason.sentence}")
     before = session.data
     master = MasterSecret12(suite.hash, session.secret)
-    data = replace(_facts(hellos, before.peer_chain, before), session_id=before.session_id, ticket=before.ticket)
+    data = _facts(hellos, before.peer_chain, before).replaced(session_id=before.session_id, ticket=before.ticket)
     progress = Progress(hellos, Transcript(suite.hash, hello_raw, raw), master, hellos.keys(master), data, True)
     return ExpectTicket(progress) if hellos.ticket_promised else ExpectChangeCipherSpec(progress)
 
@@ -321,7 +321,7 @@ def _send_flight(
         proof = CertificateVerify(scheme, signature).pack()
         transcript.add(proof)
         out.send(proof)
-    data = replace(_facts(hellos, chain, None), group=group)
+    data = _facts(hellos, chain, None).replaced(group=group)
     progress = Progress(hellos, transcript, master, hellos.keys(master), data, False)
     progress.finish(out)
     return ExpectTicket(progress) if hellos.ticket_promised else ExpectChangeCipherSpec(progress)
@@ -365,8 +365,7 @@ class ExpectTicket(State):
         progress.transcript.add(raw)
         if not message.ticket:
             return ExpectChangeCipherSpec(progress)
-        data = replace(
-            progress.data,
+        data = progress.data.replaced(
             session_id=hashlib.sha256(message.ticket).digest(),
             ticket=message.ticket,
             ticket_lifetime_hint=message.ticket_lifetime_hint,

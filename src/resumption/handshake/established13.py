@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from resumption.config import ClientConfig, Config, ServerConfig
@@ -141,8 +141,7 @@ class ClientConnected(_Connected):
             max_early_data = extensions.parse_early_data_ticket(message.extensions[_EARLY_DATA])
         if message.ticket_lifetime == 0:
             return self  # to be discarded at once
-        data = replace(
-            self.data,
+        data = self.data.replaced(
             session_id=hashlib.sha256(message.ticket).digest(),
             time=self.config.clock(),
             ticket=message.ticket,
@@ -191,8 +190,7 @@ class ServerConnected(_Connected):
             return False
         nonce = self.tickets.next_nonce()
         age_add = int.from_bytes(config.random(4), "big")
-        data = replace(
-            self.data,
+        data = self.data.replaced(
             session_id=out.new_session_id(_TLS13) if config.stateful else config.random(32),
             time=now,
             timeout=lifetime_s,

@@ -6,7 +6,7 @@ by a ticket or an id, which the gate judges. A ticket that fails does not fall b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from resumption.config import ServerConfig
@@ -187,12 +187,12 @@ def _answer_resumed(choice: Choice, session: Session, mechanism: Mechanism, out:
     out.send(raw)
     master = MasterSecret12(suite.hash, session.secret)
     keys = Keys.derive(suite, master, hello.random, answer.random)
-    data = replace(before, alpn=choice.alpn)
+    data = before.replaced(alpn=choice.alpn)
     progress = Progress(config, choice, suite, transcript, keys, answer.random, data, session, mechanism, None, False)
     if renew:
         # The new ticket says when the old lineage began and ends: renewing never prolongs it (F14).
         left_s = int(before.expires_at - now)
-        progress.send_ticket(replace(data, session_id=b"", time=now, timeout=left_s), master, out)
+        progress.send_ticket(data.replaced(session_id=b"", time=now, timeout=left_s), master, out)
     progress.finish(master, out)
     return ExpectChangeCipherSpec(progress, master)
 
