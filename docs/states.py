@@ -211,27 +211,49 @@ def components(keys: list[Key], edges: dict[tuple[Key, Key], list[str]]) -> list
     return [sorted(group, key=order.index) for group in groups.values()]
 
 
-def diagram(machine: Machine, keys: list[Key], edges: dict[tuple[Key, Key], list[str]]) -> Iterator[str]:
-    """One section: the picture, then a line for each state."""
+def version_of(key: Key) -> str:
+    """``1.2`` or ``1.3`` for a state of a module that is about one version only, as its name says; else nothing."""
+    return {"12": "1.2", "13": "1.3"}.get(key[0][-2:], "")
+
+
+def section(machine: Machine, keys: list[Key], edges: dict[tuple[Key, Key], list[str]]) -> Iterator[str]:
+    """The states of one component: a picture for each protocol version, then a line for each state."""
+    yield f"\n## {keys[0][0]}"
+    for version in sorted({version_of(key) for key in keys} - {""}, reverse=True) or [""]:
+        if version:
+            yield f"\n### TLS {version}"
+        drawn = [key for key in keys if version_of(key) in ("", version)]
+        while lost := {key for key in drawn if not version_of(key) and version and leads_nowhere(key, drawn, edges)}:
+            drawn = [key for key in drawn if key not in lost]
+        yield from picture(drawn, edges)
+    yield "\n| state | in | what it is |\n|---|---|---|"
+    for key in keys:
+        summary = machine.states[key].summary if key in machine.states else ""
+        yield f"| `{key[1]}` | {key[0]} | {summary} |"
+
+
+def leads_nowhere(key: Key, keys: list[Key], edges: dict[tuple[Key, Key], list[str]]) -> bool:
+    return not any(source == key and target in keys and target != key for source, target in edges)
+
+
+def picture(keys: list[Key], edges: dict[tuple[Key, Key], list[str]]) -> Iterator[str]:
+    """One drawing of these states."""
     names = Counter(name for _, name in keys)
     shown = {key: key[1] if names[key[1]] == 1 else f"{key[0]}.{key[1]}" for key in keys}
     node = {key: text.replace(".", "_") for key, text in shown.items()}
     entered = {target for source, target in edges if source != target}
-    entries = [key for key in keys if key not in entered]
-    yield f"\n## {(entries or keys)[0][0]}\n\n```mermaid\nstateDiagram-v2"
+    yield "\n```mermaid\nstateDiagram-v2"
     for key in keys:
         if node[key] != shown[key]:
             yield f'    state "{shown[key]}" as {node[key]}'
-    for key in entries:
-        yield f"    [*] --> {node[key]}"
+    for key in keys:
+        if key not in entered:
+            yield f"    [*] --> {node[key]}"
     for key in keys:
         for (source, target), labels in edges.items():
-            if source == key:
+            if source == key and target in node:
                 yield f"    {node[source]} --> {node[target]} : {', '.join(labels)}"
-    yield "```\n\n| state | in | what it is |\n|---|---|---|"
-    for key in keys:
-        summary = machine.states[key].summary if key in machine.states else ""
-        yield f"| `{key[1]}` | {key[0]} | {summary} |"
+    yield "```"
 
 
 def render(package: Path) -> str:
@@ -242,7 +264,7 @@ def render(package: Path) -> str:
     if not groups:
         lines.append("\nThere are no states yet.")
     for keys in groups:
-        lines += diagram(machine, keys, edges)
+        lines += section(machine, keys, edges)
     return "\n".join(lines) + "\n"
 
 

@@ -30,7 +30,7 @@ FLOORS: dict[str, float] = {
     "connection": 6,
     "streams": 6.5,
     "context": 7,
-    "client_context": 7.2,
+    "client_context": 7.2,  # the two kinds of context do not know each other
     "server_context": 7.2,
     "": 7.5,  # the package itself: the front door
     "adapters": 8,
@@ -40,7 +40,8 @@ FLOORS: dict[str, float] = {
     "__main__": 9,
 }
 
-SOCKETS_AND_LOOPS = ("streams", "context", "client_context", "server_context", "", "adapters", "openssl", "ssl", "cli", "__main__")
+CONTEXTS = ("context", "client_context", "server_context")
+SOCKETS_AND_LOOPS = ("streams", *CONTEXTS, "", "adapters", "openssl", "ssl", "cli", "__main__")
 EVERYWHERE_BUT_BYTES_AND_STATES = ("session", "crypto", "config", *SOCKETS_AND_LOOPS)
 
 # What comes from outside the package, and the rooms (or modules) that may use it. What is not named here is free if it

@@ -147,6 +147,21 @@ def test_states_of_one_name_are_told_apart_by_their_modules(states: ModuleType, 
     assert "ExpectFinished --> connected_Connected : Finished" in lines
 
 
+def test_each_protocol_version_has_its_own_picture(states: ModuleType, tmp_path: Path) -> None:
+    client = CLIENT.replace("handshake.connected import Connected", "handshake import end12, end13")
+    client += "\n    @on(More)\n    def on_more(self) -> ExpectMore: ...\n\nclass ExpectMore(State):\n    '''More.'''\n"
+    client += "\n    @on(Last)\n    def on_last(self) -> end13.Connected: ...\n"
+    client = client.replace("-> Connected", "-> end12.Connected | end13.Connected").replace("| Connected", "")
+    text = states.render(package(tmp_path, client=client, end12=CONNECTED, end13=CONNECTED))
+    assert text.index("### TLS 1.3") < text.index("### TLS 1.2")
+    for version in ("1.3", "1.2"):
+        drawn = text.partition(f"### TLS {version}\n")[2].partition("```mermaid\n")[2].partition("```")[0]
+        assert "    ExpectFinished --> Connected : Finished\n" in drawn
+        assert ("ExpectMore" in drawn) == (version == "1.3")
+    assert "| `Connected` | end12 | Data may flow. |" in text
+    assert "| `Connected` | end13 | Data may flow. |" in text
+
+
 def test_a_module_that_is_still_to_be_written_is_drawn_by_name(states: ModuleType, tmp_path: Path) -> None:
     lines = picture(states.render(package(tmp_path, client=CLIENT)), "client")
     assert "ExpectFinished --> Connected : Finished" in lines
