@@ -179,9 +179,9 @@ class Stream(Face):
         Raises what ended the connection, if that came before. With ``_reading`` held.
         """
         pump = self._pump
+        self._check_open()
         if wanted is not None and pump.buffered >= wanted:
             return True
-        self._check_open()
         deadline = self._socket.deadline()
         if not self._ready:
             self._handshake(deadline)
@@ -221,7 +221,7 @@ class Stream(Face):
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def send(self, data: bytes | bytearray | memoryview) -> int:
-        """Send the first part of ``data``, up to 256 KiB, and return its length: it is then all in the socket.
+        """Send the first part of ``data``, up to 64 KiB, and return its length: it is then all in the socket.
 
         After a `TimeoutError` or `WantWrite` repeat the call with the same data: nothing is sent twice.
         """

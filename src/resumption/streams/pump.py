@@ -21,8 +21,9 @@ from resumption.streams.outside import Outside
 
 __all__ = ["SEND_CHUNK", "Errand", "Pump", "as_bytes"]
 
-#: Bytes of application data sealed at a time: what a large send holds in memory beside the caller's own data.
-SEND_CHUNK = 1 << 18
+#: Bytes of application data sealed at a time, which is what a large send holds in memory beside the caller's data.
+#: Measured: 256 KiB are no faster than 64, and cost twice the page faults.
+SEND_CHUNK = 1 << 16
 
 Errand = NeedSession | SessionIssued
 
@@ -33,7 +34,7 @@ _TLS13 = int(ProtocolVersion.TLSv1_3)
 class Pump:
     """Turns what the engine says into data to take, errands to run and bytes to send. Not safe for concurrent calls.
 
-    ``buffered`` is the number of bytes that wait to be taken, ``failure`` the error that ended the connection,
+    ``buffered`` is the number of bytes that wait to be taken, ``failure`` what ended the connection,
     ``errands`` what has to be done outside: take the first away, `run` it, and hand its result to `settle`.
     With ``defer_tickets`` a TLS 1.3 server's tickets wait for its first write (see `is_holding`).
     """
@@ -56,7 +57,7 @@ class Pump:
         self.connection = connection
         self.errands: deque[Errand] = deque()
         self.buffered = 0
-        self.failure: Error | None = None
+        self.failure: Exception | None = None
         self.is_complete = connection.handshake_complete
         self.is_holding = False  # what is queued is no more than tickets, which may wait for the first write
         self._outside = outside

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from resumption.errors import HandshakeTimeout, WantRead, WantWrite
 
-__all__ = ["Address", "Socket", "TimedSocket", "connect_socket"]
+__all__ = ["Address", "Socket", "TimedSocket", "connect_socket", "send_at_once", "wait_until_ready"]
 
 Address = tuple[str, int] | str
 
@@ -153,13 +153,19 @@ class TimedSocket:
     def is_writable(self) -> bool:
         """Whether a little can be sent without waiting; True also where that cannot be found out."""
         try:
-            if hasattr(select, "poll"):
-                poll = select.poll()
-                poll.register(self.sock.fileno(), select.POLLOUT)
-                return bool(poll.poll(0))
-            return bool(select.select([], [self.sock.fileno()], [], 0)[1])
+            return wait_until_ready(self.sock.fileno(), 0.0, writing=True)
         except (OSError, ValueError):
             return True
+
+
+def wait_until_ready(fileno: int, timeout: float | None, *, writing: bool = False) -> bool:
+    """Wait up to ``timeout`` seconds (None: for ever) until the descriptor can be read or written; False if not."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(fileno, select.POLLOUT if writing else select.POLLIN)
+        return bool(poll.poll(None if timeout is None else math.ceil(timeout * 1000)))
+    watched = [fileno]
+    return any(select.select([] if writing else watched, watched if writing else [], [], timeout))
 
 
 def _timed_out(operation: str) -> TimeoutError:

@@ -1,0 +1,185 @@
+"""The protocol between an asyncio transport and the engine: everything that happens without anyone waiting for it.
+
+`Link` opens records as they come, answers on the spot, and wakes whoever waits. No coroutine owns a step of the engine,
+so cancelling one loses nothing and sends nothing twice. What an application sees of it is
+`resumption.streams.aio.AsyncStream`.
+
+Unlike the blocking stream it takes in what the transport gives it, several records at a time: asking the loop for each
+header and body apart costs two turns of the loop a record.
+
+Flow control. Reading pauses when `READ_HIGH` bytes wait for the application, while a question is open, and at the end;
+a writer is to wait while the transport is full, or while something is told outside that must be known before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from concurrent.futures import Executor
+from typing import cast
+
+from resumption.streams.pump import Pump
+
+__all__ = ["READ_HIGH", "Link"]
+
+#: Bytes of application data that may wait for the application before reading pauses; it goes on at a quarter of it.
+READ_HIGH = 1 << 18
+
+_log = logging.getLogger("resumption.streams")
+
+
+class Link(asyncio.Protocol):
+    """The protocol between a transport and a `Pump`: everything that happens without anyone waiting for it.
+
+    ``is_ready`` says that the handshake is complete, and what belongs to it outside too; ``is_full`` that the transport
+    has enough to send; ``is_cut`` that it brings nothing more; ``is_lost`` that it is gone, or given up.
+    """
+
+    __slots__ = (
+        "_executor",
+        "_loop",
+        "_paused",
+        "_waiters",
+        "_worker",
+        "is_cut",
+        "is_full",
+        "is_lost",
+        "is_ready",
+        "pump",
+        "transport",
+        "wanted",
+    )
+
+    def __init__(self, pump: Pump, executor: Executor | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._executor = executor
+        self._paused = False  # the transport does not read
+        self._waiters: list[asyncio.Future[None]] = []
+        self._worker: asyncio.Task[None] | None = None
+        self.pump = pump
+        self.transport: asyncio.Transport | None = None
+        self.wanted = 0.0  # bytes that a reader waits for: reading does not pause before they are there
+        self.is_ready = False
+        self.is_cut = False
+        self.is_full = False
+        self.is_lost = False
+
+    # --- called by the transport -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is there: the handshake begins."""
+        self.transport = cast(asyncio.Transport, transport)  # other loops have classes of their own
+        self.advance()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer."""
+        if not self.is_lost:
+            self.pump.feed(data)
+            self.advance()
+
+    def eof_received(self) -> bool:
+        """The peer will send nothing more. The transport stays open for writing if it said so before."""
+        self.is_cut = True
+        if not self.is_lost:
+            self.pump.feed(b"")
+            self.advance()
+        return self.pump.failure is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone."""
+        self.is_lost = True
+        if self.pump.failure is None:
+            self.pump.failure = exc or ConnectionAbortedError("the transport was closed")
+        self.wake()
+
+    def pause_writing(self) -> None:
+        """The transport has enough to send."""
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        """The transport has room again."""
+        self.is_full = False
+        self.wake()
+
+    # --- what follows from what happened -----------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Do what the engine's new state asks for: run errands, send, pause or go on reading, wake."""
+        pump = self.pump
+        if pump.errands:
+            if self._worker is None:
+                self._worker = self._loop.create_task(self._run_errands())
+        elif self._worker is None:
+            output = pump.take_urgent_output()
+            if output:
+                self.write(output)
+            self.is_ready = pump.is_complete
+        self.control_reading()
+        self.wake()
+
+    async def _run_errands(self) -> None:
+        """Ask and tell outside, in an executor. Nothing is sent meanwhile, and nothing read."""
+        pump = self.pump
+        try:
+            while pump.errands:
+                errand, answer = pump.errands.popleft(), None
+                try:
+                    answer = await self._loop.run_in_executor(self._executor, pump.run, errand)
+                except RuntimeError:
+                    _log.warning("the executor takes no more work: a question is left without an answer")
+                finally:
+                    pump.settle(errand, answer)
+        finally:
+            self._worker = None
+        self.advance()
+
+    def write(self, data: bytes) -> None:
+        """Hand ``data`` to the transport, if it is still there."""
+        if self.transport is not None and not self.is_lost:
+            self.transport.write(data)
+
+    def control_reading(self) -> None:
+        """Pause while there is enough, while a question is open, and at the end; go on when there is room."""
+        pump, transport = self.pump, self.transport
+        if transport is None or self.is_lost:
+            return
+        enough = max(READ_HIGH // 4 if self._paused else READ_HIGH, self.wanted)
+        pause = pump.buffered >= enough or self._worker is not None or pump.is_at_end
+        if pause is not self._paused and not transport.is_closing():
+            self._paused = pause
+            if pause:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()
+
+    # --- waiting -----------------------------------------------------------------------------------------------------
+
+    @property
+    def must_wait_to_write(self) -> bool:
+        """Whether a writer has to wait: for room, or for what must be told outside before."""
+        return (self.is_full or self._worker is not None) and not self.is_lost
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being asked or told outside."""
+        return self._worker is not None
+
+    async def change(self) -> None:
+        """Wait until something has happened. Look again afterwards: others were woken too."""
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if not waiter.done() or waiter.cancelled():
+                with contextlib.suppress(ValueError):
+                    self._waiters.remove(waiter)
+
+    def wake(self) -> None:
+        """Let all who wait look again."""
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
