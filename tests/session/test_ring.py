@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import copy
 import json
+import os
+import pickle
 import threading
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -11,6 +15,7 @@ from resumption.errors import ConfigurationError, UsageError
 from resumption.session.derivation import PreparedHmac
 from resumption.session.ring import KeyRing, RingTimes
 from resumption.session.roots import RatchetRoots, StaticRoots
+from tests.session.test_forking import in_child
 from tests.session.ticket_cases import DAY, HOUR, NOW, OTHER_SECRET, SECRET
 
 TIMES = RingTimes()
@@ -53,6 +58,13 @@ def test_f63_numbers_that_do_not_fit_are_refused(wrong: dict[str, int], why: str
 @pytest.mark.parametrize("now", [float("nan"), float("inf"), -float("inf"), -1.0, -1e-9, 253_402_300_800.0, 1e300])
 def test_times_no_clock_shows_belong_to_no_epoch(now: float) -> None:
     assert TIMES.epoch_at(now) == -1
+
+
+def test_numbers_at_their_limits_are_accepted() -> None:
+    assert RingTimes(epoch_s=1, generation_s=1, skew_s=0, lifetime_s=1).epochs_accepted == 1
+    assert RingTimes(epoch_s=60, generation_s=120, skew_s=59, lifetime_s=60 * 2048).epochs_accepted == 2048
+    assert RingTimes(lifetime_s=7 * DAY).epochs_accepted == 168
+    assert RingTimes(lifetime_s=HOUR + 1).epochs_accepted == 2
 
 
 # --- agreement -------------------------------------------------------------------------------------------------------
@@ -191,6 +203,39 @@ def test_a_ring_of_its_own_begins_when_it_is_first_used() -> None:
     assert issuing_epoch(keys, midnight + 60) == midnight // HOUR
 
 
+def test_a_key_is_accepted_until_the_window_has_moved_past_it() -> None:
+    keys = ring()
+    key = keys.issuing_key(NOW)
+    assert key is not None
+    until = keys.accepted_until(key)
+    assert until == (key.epoch + 25) * HOUR
+    assert key.name in ring().window(until - 0.5).by_name
+    assert key.name not in ring().window(until).by_name
+
+
+def test_the_status_of_a_ring() -> None:
+    keys = ring(times=RingTimes(lifetime_s=HOUR), ratchet=True)
+    status = keys.status(NOW, {"sealed": 3})
+    epoch = int(NOW // HOUR)
+    assert [(key.epoch, key.generation) for key in status.keys] == [(epoch + step, 20_780) for step in (-1, 0, 1)]
+    assert [key.age_s for key in status.keys] == [5400, 1800, -1800]
+    assert [key.accepted_for_s for key in status.keys] == [1800, 5400, 9000]
+    assert [key.is_issuing for key in status.keys] == [False, True, False]
+    assert status.issuing == status.keys[1].name
+    assert status.keys[1].name == list(keys.window(NOW).by_name)[1].hex()
+    assert status.mode == "ratchet"
+    assert status.forward_secrecy == "forward secrecy after 172800 s"
+    assert status.fingerprint == keys.fingerprint
+    assert len(keys.fingerprint) == 12
+    assert status.not_issuing_because is None
+    assert status.counts == {"sealed": 3}
+    longer = ring(times=RingTimes(lifetime_s=3 * DAY), ratchet=True).status(NOW, {})
+    assert longer.forward_secrecy == "forward secrecy after 345600 s"
+    stopped = keys.status(NOW - DAY, {})
+    assert stopped.issuing is None
+    assert stopped.not_issuing_because == "the clock went back by more than one epoch"
+
+
 # --- forgetting ------------------------------------------------------------------------------------------------------
 
 
@@ -227,6 +272,12 @@ def test_wiping_overwrites_the_root_in_place(kind: type[StaticRoots]) -> None:
     assert roots.between(5, 6) == {}
     roots.forget_before(7)
     assert roots.between(7, 7) == {}
+
+
+def test_the_material_that_a_ring_was_made_from_is_overwritten() -> None:
+    material = bytearray(SECRET)
+    KeyRing.from_material(material, TIMES, ratchet=False, first_generation=0)
+    assert material == b""
 
 
 def test_dropping_a_ring_overwrites_its_root() -> None:
@@ -389,7 +440,39 @@ def test_other_text_is_no_state(text: str) -> None:
         KeyRing.from_state(text)
 
 
-# --- threads ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_ring_is_never_pickled_or_copied(duplicate: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="same secret"):
+        duplicate(ring())
+
+
+# --- threads and forks -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_ring_survives_a_fork_with_its_lock_free_on_both_sides() -> None:
+    keys = ring()
+    name = in_child(lambda: getattr(keys.issuing_key(NOW), "name", b""))
+    key = keys.issuing_key(NOW)
+    assert key is not None
+    assert key.name == name
+    held = threading.Event()
+
+    class Slow:
+        """Roots whose owner is in the middle of moving on while another thread forks."""
+
+        def __getattr__(self, name: str) -> object:
+            held.set()
+            return getattr(roots, name)
+
+    roots = keys._roots
+    keys._roots = Slow()  # type: ignore[assignment]
+    thread = threading.Thread(target=lambda: [keys.window(NOW + step * HOUR) for step in range(1, 300)])
+    thread.start()
+    held.wait()
+    assert in_child(lambda: getattr(keys.issuing_key(NOW + 1000 * HOUR), "name", b""))
+    thread.join()
+    assert keys.issuing_key(NOW + 1000 * HOUR) is not None
 
 
 def test_threads_that_cross_an_epoch_together_agree_on_one_window() -> None:

@@ -554,6 +554,24 @@ def test_a_revoked_generation_opens_nothing_more(keys: TicketKeys) -> None:
     assert opened(keys, yesterday) == b"session"
 
 
+def test_what_was_revoked_stays_so_over_a_restart_when_the_configuration_says_so(tmp_path: Path) -> None:
+    ring = TicketKeys.from_secret(SECRET, ratchet=True)
+    today, yesterday = sealed(ring), sealed(TicketKeys.from_secret(SECRET, ratchet=True), now=NOW - DAY + 3 * HOUR)
+    name = yesterday[:16].hex()
+    ring.save(tmp_path / "ring", NOW)
+    for again in (
+        TicketKeys.from_secret(SECRET, ratchet=True, revoked=[20_780, name]),
+        TicketKeys.from_environment("S", environ={"S": SECRET.hex()}, ratchet=True, revoked=(name, 20_780)),
+        TicketKeys.from_file(tmp_path / "ring", revoked={name, 20_780}),
+    ):
+        assert opened(again, today) is None
+        assert opened(again, yesterday) is None
+        assert seal(again) is None
+        assert len(again.status(NOW).keys) == 11
+    with pytest.raises(ConfigurationError, match="hexadecimal"):
+        TicketKeys.from_secret(SECRET, revoked=["today"])
+
+
 @pytest.mark.parametrize(
     "what", [{}, {"generation": 1, "name": "00" * 16}, {"name": "00" * 15}, {"name": "zz" * 16}, {"name": ""}]
 )

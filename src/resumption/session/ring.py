@@ -296,7 +296,7 @@ class KeyRing:
             return True
 
     def revoke(self, *, generation: int | None = None, name: bytes | None = None) -> int:
-        """Drop a whole generation, or the one key called ``name``, for good. Returns how many ticket keys went."""
+        """Drop a whole generation, or the one key called ``name``. Returns how many ticket keys went."""
         with self._lock:
             if generation is not None:
                 self._revoked_generations.add(generation)

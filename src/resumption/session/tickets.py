@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import stat
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol, Self, TypedDict, Unpack
 
@@ -81,13 +81,15 @@ class RingOptions(TypedDict, total=False):
     generation_s: int
     skew_s: int
     lifetime_s: int
+    revoked: Iterable[int | str]
 
 
 class TicketKeys:
     """A ring of ticket keys. Make one in each process from the same secret, or one before forking, and share it.
 
-    Safe to use from any number of threads, and after a fork. Never pickled or copied. Counts are kept without a lock:
-    under many threads they may run slightly low.
+    Safe to use from any number of threads, and after a fork. Never pickled or copied. Keys change, and are forgotten,
+    when the ring is used after their time has come. Counts are kept without a lock: under many threads they may run
+    slightly low.
     """
 
     session_format: ClassVar[str] = "packed"
@@ -110,6 +112,7 @@ class TicketKeys:
         generation_s: int = 86_400,
         skew_s: int = 60,
         lifetime_s: int = 86_400,
+        revoked: Iterable[int | str] = (),
     ) -> Self:
         """The keys that every holder of ``secret`` derives: 32 or more bytes of key material, or their text.
 
@@ -117,16 +120,19 @@ class TicketKeys:
         accepted at most, ``epoch_s`` how often the key changes; the rest is in `RingTimes`. A fleet must agree on all.
 
         ``ratchet=True`` forgets the keys of passed generations. ``since`` is then the time for which the secret
-        stands, in seconds since the epoch: the whole way from there is computed at first use, about 1 us a generation.
+        stands, in seconds since the epoch: the whole way from there is computed at first use, 2 us a generation.
         While the secret itself stays within reach of a thief there is no forward secrecy; store `to_state` instead.
 
-        Raises `ConfigurationError` if the secret is weak or the numbers do not fit together.
+        ``revoked`` holds generations (numbers) and keys (names) to refuse from the start: see `revoke`. Raises
+        `ConfigurationError` if the secret is weak or the numbers do not fit together.
         """
         times = RingTimes(epoch_s, generation_s, skew_s, lifetime_s)
         first = times.generation_of(times.epoch_at(since))
         if first < 0:
             raise ConfigurationError("since must be seconds since the epoch")
-        return cls(KeyRing.from_material(key_material(secret), times, ratchet=ratchet, first_generation=first))
+        keys = cls(KeyRing.from_material(key_material(secret), times, ratchet=ratchet, first_generation=first))
+        keys._revoke_all(revoked)
+        return keys
 
     @classmethod
     def generate(
@@ -174,8 +180,9 @@ class TicketKeys:
         """As `from_secret`, with what is in a file: raw bytes, text, or what `save` wrote.
 
         Nobody but the owner may have access to the file (mode 0600 or less); where secrets are mounted with other
-        modes, ``check_mode=False`` says so. A saved ring brings its own numbers, only ``skew_s`` and ``lifetime_s``
-        are taken from the call. Raises `ConfigurationError` if the file cannot be read or is not acceptable.
+        modes, ``check_mode=False`` says so. A saved ring brings its own numbers: then only ``skew_s``,
+        ``lifetime_s`` and ``revoked`` are taken from the call. Raises `ConfigurationError` if the file cannot be read
+        or is not acceptable.
         """
         content = _read_secret_file(Path(path), check_mode)
         if content.startswith(b"{"):
@@ -183,13 +190,22 @@ class TicketKeys:
                 state = content.decode("ascii")
             except UnicodeDecodeError:
                 raise ConfigurationError(f"{path} is damaged: it should hold stored ticket keys") from None
-            return cls.from_state(state, skew_s=options.get("skew_s", 60), lifetime_s=options.get("lifetime_s", 86_400))
+            return cls.from_state(
+                state,
+                skew_s=options.get("skew_s", 60),
+                lifetime_s=options.get("lifetime_s", 86_400),
+                revoked=options.get("revoked", ()),
+            )
         return cls.from_secret(content, **options)
 
     @classmethod
-    def from_state(cls, state: str, *, skew_s: int = 60, lifetime_s: int = 86_400) -> Self:
+    def from_state(
+        cls, state: str, *, skew_s: int = 60, lifetime_s: int = 86_400, revoked: Iterable[int | str] = ()
+    ) -> Self:
         """The ring that `to_state` described; it can go forward, never back. Raises `ConfigurationError`."""
-        return cls(KeyRing.from_state(state, skew_s=skew_s, lifetime_s=lifetime_s))
+        keys = cls(KeyRing.from_state(state, skew_s=skew_s, lifetime_s=lifetime_s))
+        keys._revoke_all(revoked)
+        return keys
 
     @staticmethod
     def from_openssl_block(block: bytes | bytearray) -> OpenSSLTicketKeys:
@@ -275,11 +291,12 @@ class TicketKeys:
         return self.ring.rotate_now(now)
 
     def revoke(self, *, generation: int | None = None, name: str | None = None) -> int:
-        """Refuse every ticket of a ``generation``, or of the key with this ``name`` (both as in `status`), for good.
+        """Refuse every ticket of a ``generation``, or of the key with this ``name`` (both as in `status`).
 
         Nothing is issued with revoked keys either: after its generation is revoked, a ring issues nothing until the
-        next one begins. Each process of a fleet has to be told. Returns how many keys went. Raises
-        `ConfigurationError` unless exactly one of the two is given, and ``name`` is 32 hexadecimal digits.
+        next one begins. Each process of a fleet has to be told, and told again when it restarts (``revoked`` of
+        `from_secret`). Returns how many keys went. Raises `ConfigurationError` unless exactly one of the two is given,
+        and ``name`` is 32 hexadecimal digits.
         """
         if (generation is None) == (name is None):
             raise ConfigurationError("give either a generation or the name of a key")
@@ -340,6 +357,13 @@ class TicketKeys:
 
     def __reduce__(self) -> str | tuple[object, ...]:
         return self.ring.__reduce__()  # raises TypeError and says what to do instead
+
+    def _revoke_all(self, revoked: Iterable[int | str]) -> None:
+        for what in revoked:
+            if isinstance(what, int):
+                self.revoke(generation=what)
+            else:
+                self.revoke(name=what)
 
     def _key_of(self, ticket: bytes, now: float) -> EpochKey | None:
         if len(ticket) not in _LENGTHS_ACCEPTED:
