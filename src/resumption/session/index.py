@@ -109,10 +109,7 @@ class SessionIndex:
                 self.detach(displaced)
         weight = OVERHEAD_BYTES + length
         leaving: list[Session] = []
-        while (0 < self.max_size <= self.size) or (0 < self.max_bytes < self.bytes + weight):
-            first = self._order.pop_first()
-            if first is None:
-                break
+        while self._crowded(weight) and (first := self._order.pop_first()) is not None:
             self._unindex(first, first.data)
             leaving.append(first)
         self.size += 1
@@ -161,6 +158,10 @@ class SessionIndex:
         if slot is not None:
             self._order.discard(slot)
             self._unindex(session, data)
+
+    def _crowded(self, weight: int) -> bool:
+        """Whether one more session of this weight would be too many."""
+        return 0 < self.max_size <= self.size or 0 < self.max_bytes < self.bytes + weight
 
     def _slot_of(self, session: Session, data: SessionData) -> Slot[Session] | None:
         slot = self.peers.slot_of(session)
