@@ -3,5 +3,20 @@
 from __future__ import annotations
 
 from resumption.session.model import APPLICATION, Holder, Session, SessionData, Step, tracing
+from resumption.session.shared import SharedSessions
+from resumption.session.store import SessionStore, open_store
+from resumption.session.tickets import TicketKeys, TicketProtection
 
-__all__ = ["APPLICATION", "Holder", "Session", "SessionData", "Step", "tracing"]
+__all__ = [
+    "APPLICATION",
+    "Holder",
+    "Session",
+    "SessionData",
+    "SessionStore",
+    "SharedSessions",
+    "Step",
+    "TicketKeys",
+    "TicketProtection",
+    "open_store",
+    "tracing",
+]
