@@ -118,8 +118,9 @@ def test_the_examples_do_what_they_say(shop: peers.SslPeer) -> None:
         play(step, namespace)
 
     # The two functions that the examples define.
-    with socket.create_connection(shop.address, timeout=20) as sock:
-        how, tickets, page = namespace["fetch"](sock)
+    for _ in range(2):
+        with socket.create_connection(shop.address, timeout=20) as sock:
+            how, tickets, page = namespace["fetch"](sock)
     assert how.resumed
     assert tickets >= 1
     assert page.startswith(b"HTTP/1.0 200 OK")
