@@ -12,6 +12,8 @@ collects until `data_to_send` takes it: handshake messages share records until t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 from resumption.config import ClientConfig, ServerConfig
 from resumption.constants import (
@@ -68,10 +70,10 @@ class Connection(SessionOwner):
         "__weakref__",
         "_begun",
         "_error",
-        "_freed",
         "_peer_closed",
         "_plain_alert_possible",
         "_question",
+        "_references",
         "_send_server_name",
         "_state",
     )
@@ -87,13 +89,18 @@ class Connection(SessionOwner):
     ) -> None:
         super().__init__(config, host, server_name, peer_key)
         self._send_server_name = send_server_name
+        self._references = 1
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """The state of a connection on which nothing was said."""
+        config = self._config
         self._state: State | None = start_server(config) if isinstance(config, ServerConfig) else None
         self._begun = False
         self._question: NeedSession | None = None
         self._error: Error | None = None
         self._plain_alert_possible = False
         self._peer_closed = False
-        self._freed = False
 
     # --- what it is ------------------------------------------------------------------------------------------------
 
@@ -126,9 +133,46 @@ class Connection(SessionOwner):
 
         None clears it. Raises `UsageError` on a server or once the handshake has begun.
         """
-        if self._begun and not self.is_server:
-            raise UsageError("the handshake has begun: install the session before the first call of data_to_send()")
+        self._check_not_begun()
         self._install(session)
+
+    def copy_session_from(self, other: Connection) -> None:
+        """Offer what ``other`` has: its session and its session id context (SSL_copy_session_id)."""
+        self._check_not_begun()
+        self._install(other.held_session)
+        self.session_id_context = other.session_id_context
+
+    @property
+    def session_id_context(self) -> bytes:
+        """The session id context: the context's, unless it was set here before the handshake."""
+        return self._config.id_context
+
+    @session_id_context.setter
+    def session_id_context(self, id_context: bytes) -> None:
+        self._check_not_begun()
+        if id_context != self._config.id_context:
+            self._reconfigure(id_context=id_context)
+
+    @property
+    def num_tickets(self) -> int:
+        """Server: how many TLS 1.3 tickets a full handshake issues; the context's, unless it was set here before."""
+        return self._config.num_tickets if isinstance(self._config, ServerConfig) else 0
+
+    @num_tickets.setter
+    def num_tickets(self, number: int) -> None:
+        self._check_not_begun()
+        if not isinstance(self._config, ServerConfig):
+            raise UsageError("only servers issue tickets")
+        self._reconfigure(num_tickets=number)
+
+    def _reconfigure(self, **changes: Any) -> None:
+        """Settings of this connection alone."""
+        self._config = replace(self._config, **changes)
+        self._start_over()
+
+    def _check_not_begun(self) -> None:
+        if self._begun:
+            raise UsageError("the handshake has begun: this can only be set before the first byte")
 
     def require_fresh_handshake(self) -> None:
         """Ask for a full handshake, whatever session there is."""
@@ -355,6 +399,17 @@ class Connection(SessionOwner):
             raise UsageError("only an established TLS 1.3 server can send a ticket")
         return state.issue_ticket(self)
 
+    def shutdown(self, *, quiet: bool = False) -> bool:
+        """Close the writing direction (SSL_shutdown): True once both directions are closed.
+
+        Sends close_notify; ``quiet`` only counts it as sent (SSL_set_quiet_shutdown): the peer is told nothing.
+        """
+        if quiet:
+            self._sent_close = True
+        else:
+            self.close()
+        return self._sent_close and self._peer_closed
+
     def close(self) -> None:
         """Close the writing direction: send close_notify (once). Reading goes on until the peer has closed too."""
         if self._sent_close or self._error is not None or self._freed:
@@ -379,8 +434,44 @@ class Connection(SessionOwner):
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
+    def dup(self) -> Connection:
+        """Another handle (SSL_dup): before the handshake a connection of its own with the same settings, sharing the
+        session; afterwards this very one, which then has to be freed once more."""
+        if self._begun:
+            self._references += 1
+            return self
+        twin = Connection(
+            self._config,
+            self._host,
+            server_name=self.server_name,
+            send_server_name=self._send_server_name,
+            peer_key=self.peer_key,
+        )
+        twin._fresh = self._fresh
+        twin.generate_session_id = self.generate_session_id
+        twin.not_resumable_callback = self.not_resumable_callback
+        if self._session is not None:
+            twin._install(self._session)
+        return twin
+
+    def clear(self) -> None:
+        """Make the connection ready for another handshake (SSL_clear). What was not sent yet is lost.
+
+        After a clean end (close_notify sent, no failure) a client keeps its session and will offer it; after any other
+        its reference is given back. The session itself is never condemned for that.
+        """
+        clean = self._sent_close and self._error is None and not self.is_server
+        if self._begun and not clean:
+            self._drop_session()
+        self._explicit = self._session is not None
+        self._forget_handshake()
+        self._start_over()
+
     def free(self) -> None:
         """The end of the connection: its references to sessions are given back. Nothing is sent. May be repeated."""
+        self._references -= 1
+        if self._references > 0:
+            return
         self._freed = True
         self._drop_lent()
         self._drop_session()

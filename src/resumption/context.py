@@ -38,6 +38,7 @@ __all__ = ["Context", "KeyLog", "open_key_log", "protocols"]
 
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
+_TLS13 = int(ProtocolVersion.TLSv1_3)
 _ID_ATTEMPTS = 10
 _numbers = itertools.count(1)
 
@@ -174,6 +175,11 @@ class Context(Generic[C]):
             if not self.sessions.has_id(version, session_id):
                 return session_id
         raise InternalError("the random source repeats itself")
+
+    def has_session_id(self, connection: SessionOwner, session_id: bytes) -> bool:
+        """Whether the cache holds it, for the connection's version if that is known."""
+        versions = (connection.version,) if connection.version is not None else (_TLS12, _TLS13)
+        return any(self.sessions.has_id(version, session_id) for version in versions)
 
     def allows_resumption(self, connection: SessionOwner) -> bool:
         """What the not-resumable callback says."""

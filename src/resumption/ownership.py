@@ -41,6 +41,9 @@ class Host(Protocol):
     def new_session_id(self, connection: SessionOwner, version: int) -> bytes:
         """An id for a new session; empty where sessions are not kept."""
 
+    def has_session_id(self, connection: SessionOwner, session_id: bytes) -> bool:
+        """Whether a session with this id is in the cache."""
+
     def allows_resumption(self, connection: SessionOwner) -> bool:
         """Whether the session of this full TLS 1.2 handshake may be resumed later."""
 
@@ -77,6 +80,7 @@ class SessionOwner(Channel):
         "_data",
         "_events",
         "_explicit",
+        "_freed",
         "_fresh",
         "_host",
         "_lent",
@@ -96,6 +100,7 @@ class SessionOwner(Channel):
         self, config: ClientConfig | ServerConfig, host: Host | None, server_name: str, peer_key: bytes | None
     ) -> None:
         super().__init__(config.max_message_length, config.max_empty_records)
+        self._freed = False
         self.number = next(_numbers)
         self.holder = Holder("connection", str(self.number))
         self.server_name = server_name
@@ -164,7 +169,7 @@ class SessionOwner(Channel):
 
         After a full TLS 1.3 handshake this is not resumable until a ticket has come.
         """
-        if self._session is None and self._data is not None:
+        if self._session is None and self._data is not None and not self._freed:
             self._session = Session.create(self._data, b"", holder=self.holder)
         return self._session
 
@@ -195,6 +200,23 @@ class SessionOwner(Channel):
         self._drop_session()
         self._session = session
         self._explicit = session is not None
+
+    def has_matching_session_id(self, session_id: bytes) -> bool:
+        """Whether the context's cache holds a session with this id and this connection's version.
+
+        For callbacks that make ids (SSL_has_matching_session_id). Before the version is known: any version.
+        """
+        return self._host is not None and self._host.has_session_id(self, session_id)
+
+    def _forget_handshake(self) -> None:
+        """Be as new, but for the session."""
+        self._drop_lent()
+        Channel.__init__(self, self._config.max_message_length, self._config.max_empty_records)
+        self.resumption = None
+        self.looked_up = None
+        self.tickets_before = None
+        self._events = []
+        self._data = None
 
     def _drop_session(self) -> None:
         session, self._session = self._session, None
