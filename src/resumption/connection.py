@@ -12,8 +12,6 @@ collects until `data_to_send` takes it: handshake messages share records until t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from typing import Any
 
 from resumption.config import ClientConfig, ServerConfig
 from resumption.constants import (
@@ -68,7 +66,6 @@ class Connection(SessionOwner):
 
     __slots__ = (
         "__weakref__",
-        "_begun",
         "_error",
         "_peer_closed",
         "_plain_alert_possible",
@@ -94,8 +91,7 @@ class Connection(SessionOwner):
 
     def _start_over(self) -> None:
         """The state of a connection on which nothing was said."""
-        config = self._config
-        self._state: State | None = start_server(config) if isinstance(config, ServerConfig) else None
+        self._state: State | None = None
         self._begun = False
         self._question: NeedSession | None = None
         self._error: Error | None = None
@@ -125,58 +121,6 @@ class Connection(SessionOwner):
     def error(self) -> Error | None:
         """The error that ended the connection, or None."""
         return self._error
-
-    # --- sessions ---------------------------------------------------------------------------------------------------
-
-    def set_session(self, session: Session | None) -> None:
-        """Install a session to be offered; the connection takes a reference of its own (SSL_set_session).
-
-        None clears it. Raises `UsageError` on a server or once the handshake has begun.
-        """
-        self._check_not_begun()
-        self._install(session)
-
-    def copy_session_from(self, other: Connection) -> None:
-        """Offer what ``other`` has: its session and its session id context (SSL_copy_session_id)."""
-        self._check_not_begun()
-        self._install(other.held_session)
-        self.session_id_context = other.session_id_context
-
-    @property
-    def session_id_context(self) -> bytes:
-        """The session id context: the context's, unless it was set here before the handshake."""
-        return self._config.id_context
-
-    @session_id_context.setter
-    def session_id_context(self, id_context: bytes) -> None:
-        self._check_not_begun()
-        if id_context != self._config.id_context:
-            self._reconfigure(id_context=id_context)
-
-    @property
-    def num_tickets(self) -> int:
-        """Server: how many TLS 1.3 tickets a full handshake issues; the context's, unless it was set here before."""
-        return self._config.num_tickets if isinstance(self._config, ServerConfig) else 0
-
-    @num_tickets.setter
-    def num_tickets(self, number: int) -> None:
-        self._check_not_begun()
-        if not isinstance(self._config, ServerConfig):
-            raise UsageError("only servers issue tickets")
-        self._reconfigure(num_tickets=number)
-
-    def _reconfigure(self, **changes: Any) -> None:
-        """Settings of this connection alone."""
-        self._config = replace(self._config, **changes)
-        self._start_over()
-
-    def _check_not_begun(self) -> None:
-        if self._begun:
-            raise UsageError("the handshake has begun: this can only be set before the first byte")
-
-    def require_fresh_handshake(self) -> None:
-        """Ask for a full handshake, whatever session there is."""
-        self._fresh = True
 
     # --- bytes in ---------------------------------------------------------------------------------------------------
 
@@ -502,6 +446,8 @@ class Connection(SessionOwner):
                 fresh=self._fresh,
                 send_server_name=self._send_server_name,
             )
+        else:
+            self._state = start_server(config)
 
     def __repr__(self) -> str:
         role = "server" if self.is_server else "client"

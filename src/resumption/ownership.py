@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
 from resumption.channel import Channel
@@ -76,6 +77,7 @@ class SessionOwner(Channel):
     """A connection as a holder of sessions, and what its handshake found out."""
 
     __slots__ = (
+        "_begun",
         "_config",
         "_data",
         "_events",
@@ -100,6 +102,7 @@ class SessionOwner(Channel):
         self, config: ClientConfig | ServerConfig, host: Host | None, server_name: str, peer_key: bytes | None
     ) -> None:
         super().__init__(config.max_message_length, config.max_empty_records)
+        self._begun = False
         self._freed = False
         self.number = next(_numbers)
         self.holder = Holder("connection", str(self.number))
@@ -187,6 +190,55 @@ class SessionOwner(Channel):
     def wants_fresh_handshake(self) -> bool:
         """Whether the caller asked for a full handshake."""
         return self._fresh
+
+    def set_session(self, session: Session | None) -> None:
+        """Install a session to be offered; the connection takes a reference of its own (SSL_set_session).
+
+        None clears it. Raises `UsageError` on a server or once the handshake has begun.
+        """
+        self._check_not_begun()
+        self._install(session)
+
+    def copy_session_from(self, other: SessionOwner) -> None:
+        """Offer what ``other`` has: its session and its session id context (SSL_copy_session_id)."""
+        self._check_not_begun()
+        self._install(other.held_session)
+        self.session_id_context = other.session_id_context
+
+    @property
+    def session_id_context(self) -> bytes:
+        """The session id context: the context's, unless it was set here before the handshake."""
+        return self._config.id_context
+
+    @session_id_context.setter
+    def session_id_context(self, id_context: bytes) -> None:
+        self._check_not_begun()
+        if id_context != self._config.id_context:
+            self._reconfigure(id_context=id_context)
+
+    @property
+    def num_tickets(self) -> int:
+        """Server: how many TLS 1.3 tickets a full handshake issues; the context's, unless it was set here before."""
+        return self._config.num_tickets if isinstance(self._config, ServerConfig) else 0
+
+    @num_tickets.setter
+    def num_tickets(self, number: int) -> None:
+        self._check_not_begun()
+        if not isinstance(self._config, ServerConfig):
+            raise UsageError("only servers issue tickets")
+        self._reconfigure(num_tickets=number)
+
+    def _reconfigure(self, **changes: Any) -> None:
+        """Settings of this connection alone."""
+        self._config = replace(self._config, **changes)
+
+    def _check_not_begun(self) -> None:
+        if self._begun:
+            raise UsageError("the handshake has begun: this can only be set before the first byte")
+
+    def require_fresh_handshake(self) -> None:
+        """Ask for a full handshake, whatever session there is."""
+        self._fresh = True
 
     def use_cached_session(self, session: Session) -> None:
         """Offer ``session``, taken from a cache: ``holder`` holds a reference of it already. For contexts."""
