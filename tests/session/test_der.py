@@ -609,6 +609,13 @@ def test_a_damaged_block_is_refused(text: str) -> None:
         der.from_pem(text)
 
 
+def test_the_reason_says_which_line_is_missing() -> None:
+    with pytest.raises(SessionFormatError, match="BEGIN"):
+        der.from_pem("")
+    with pytest.raises(SessionFormatError, match="END"):
+        der.from_pem(PEM.partition("-----END")[0])
+
+
 def test_an_empty_block_is_no_session() -> None:
     empty = "-----BEGIN SSL SESSION PARAMETERS-----\n-----END SSL SESSION PARAMETERS-----\n"
     refused(der.from_pem(empty))
