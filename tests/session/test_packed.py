@@ -93,6 +93,7 @@ sessions = st.builds(
 @given(data=sessions, secret=st.binary(max_size=512), not_resumable=st.booleans())
 @example(data=FULL, secret=SECRET, not_resumable=True)
 @example(data=SessionData(), secret=b"", not_resumable=False)
+@example(data=SessionData(session_id=bytes(32), id_context=bytes(32)), secret=bytes(512), not_resumable=False)
 @settings(max_examples=200, deadline=None)
 def test_every_session_comes_back_as_it_was(data: SessionData, secret: bytes, not_resumable: bool) -> None:
     packed = pack(data, secret, not_resumable=not_resumable)
