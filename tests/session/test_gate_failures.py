@@ -11,7 +11,7 @@ import pytest
 from resumption.constants import AlertDescription
 from resumption.crypto.suites import SUITES
 from resumption.errors import ConfigurationError
-from resumption.session.gate import Policy
+from resumption.session.gate import Offer, Policy
 from resumption.session.verdicts import RESUMABLE, Abort, Declined, Mechanism, Reason, Verdict
 from tests.session.gate_cases import (
     AES_256_12,
@@ -339,6 +339,11 @@ def test_a_policy_without_more_said_is_safe() -> None:
     assert not policy.accept_unscoped
     assert not policy.former_partitions
     assert policy.transport == "tcp"
+    assert policy.policy_epoch == 0
+    offer = Offer(mechanism=Mechanism.SESSION_ID, version=0x0303, suites=frozenset())
+    assert (offer.suite, offer.server_name) == (0, None)
+    assert not offer.extended_master_secret
+    assert not offer.psk_dhe_ke
 
 
 @by_mechanism

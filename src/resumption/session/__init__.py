@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.model import APPLICATION, Holder, Session, SessionData, Step, tracing
 from resumption.session.shared import SharedSessions
+from resumption.session.statistics import SessionStats
 from resumption.session.store import SessionStore, open_store
 from resumption.session.tickets import TicketKeys, TicketProtection
+from resumption.session.verdicts import Mechanism, Reason, Resumption
 
 __all__ = [
     "APPLICATION",
+    "CacheMode",
     "Holder",
+    "Mechanism",
+    "Reason",
+    "Resumption",
     "Session",
+    "SessionCache",
     "SessionData",
+    "SessionStats",
     "SessionStore",
     "SharedSessions",
     "Step",
