@@ -321,7 +321,8 @@ def fuzz(python: Interpreter, arguments: list[str]) -> int:
 
 
 def docs(python: Interpreter, arguments: list[str]) -> int:
-    return subprocess.call([python.executable, str(ROOT / "docs" / "states.py"), *arguments])
+    pages = (ROOT / "docs" / "states.py", ROOT / "docs" / "reference.py")
+    return max(subprocess.call([python.executable, str(page), *arguments]) for page in pages)
 
 
 def which(python: Interpreter, arguments: list[str]) -> int:
