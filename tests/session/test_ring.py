@@ -125,6 +125,10 @@ def test_the_construction_is_the_documented_one() -> None:
     assert key.name == generation.expand(b"name" + epoch)[:16]
     assert key.mac.digest(b"x") == PreparedHmac(generation.expand(b"stek" + epoch)).digest(b"x")
 
+    records = ring().reading_keys(NOW)[0]
+    assert records.index.digest(b"x") == PreparedHmac(generation.expand(b"index")).digest(b"x")
+    assert records.record.digest(b"x") == PreparedHmac(generation.expand(b"record")).digest(b"x")
+
     link = PreparedHmac(secret.expand(b"root ratchet" + numbers))
     for _ in range(780):
         link = PreparedHmac(link.expand(b"next"))
@@ -201,6 +205,13 @@ def test_a_ring_of_its_own_begins_when_it_is_first_used() -> None:
     midnight = 20_781 * DAY
     assert issuing_epoch(keys, midnight + 10) == midnight // HOUR - 1  # within the skew: the last key of yesterday
     assert issuing_epoch(keys, midnight + 60) == midnight // HOUR
+    assert json.loads(keys.to_state(midnight + 60))["generation"] == 20_780
+
+
+def test_rotation_works_from_the_first_epoch_on() -> None:
+    keys = ring()
+    assert keys.rotate_now(120.0)
+    assert issuing_epoch(keys, 120.0) == 1
 
 
 def test_a_key_is_accepted_until_the_window_has_moved_past_it() -> None:
@@ -291,8 +302,10 @@ def test_f60_a_closed_ring_issues_and_accepts_nothing_for_good() -> None:
     keys = ring()
     assert keys.issuing_key(NOW) is not None
     assert not keys.is_closed
+    root = keys._roots._root
     keys.close()
     keys.close()
+    assert root == b""
     for now in (NOW, NOW + 10 * DAY, float("nan")):
         assert keys.issuing_key(now) is None
         assert keys.window(now).by_name == {}
@@ -319,7 +332,7 @@ def test_rotating_moves_to_a_key_that_the_slowest_node_accepts(moment: float) ->
     assert after is not None
     assert after.epoch == before + 1
     assert after.name in ring().window(moment - 60).by_name
-    assert not keys.rotate_now(moment)  # the next one again would be ahead of the others
+    assert keys.rotate_now(moment) is False  # the next one again would be ahead of the others
     assert issuing_epoch(keys, moment) == before + 1
 
 
@@ -350,6 +363,18 @@ def test_a_revoked_key_is_replaced_by_the_next() -> None:
     assert keys.issuing_key(NOW) is None
     assert keys.why_not_issuing(NOW) == "the keys for this time were revoked, or lie before the first generation known"
     assert keys.revoke(name=key.name) == 0
+    assert keys.issuing_key(NOW - HOUR) is None
+    assert keys.why_not_issuing(NOW - HOUR) == keys.why_not_issuing(NOW)
+
+
+def test_a_key_that_was_rotated_to_and_revoked_is_not_replaced() -> None:
+    keys = ring()
+    keys.rotate_now(NOW)
+    key = keys.issuing_key(NOW)
+    assert key is not None
+    keys.revoke(name=key.name)
+    assert keys.issuing_key(NOW) is None
+    assert keys.why_not_issuing(NOW) == "the keys for this time were revoked, or lie before the first generation known"
 
 
 @pytest.mark.parametrize("ratchet", [False, True])
@@ -362,6 +387,7 @@ def test_a_revoked_generation_stays_revoked_and_the_next_is_fresh(ratchet: bool)
     assert keys.issuing_key(NOW) is None
     assert [found.generation for found in keys.reading_keys(NOW)] == [20_779]
     assert keys.writing_keys(NOW) is None
+    assert [found.generation for found in keys.reading_keys(NOW + HOUR)] == [20_779]  # the window has moved
     tomorrow = 20_781 * DAY + 120.0
     assert issuing_epoch(keys, tomorrow) == 20_781 * 24
     assert all(key.generation != 20_780 for key in keys.window(tomorrow).by_epoch.values())
@@ -391,6 +417,7 @@ def test_a_restarted_ratchet_goes_forward_and_never_back() -> None:
     state = first.to_state(NOW + 3 * DAY)
     again = KeyRing.from_state(state)
     assert again.fingerprint == first.fingerprint
+    assert again.times == first.times == TIMES
     assert again.is_ratchet
     assert set(again.window(NOW + 3 * DAY).by_name) == set(first.window(NOW + 3 * DAY).by_name)
     assert again.to_state(NOW + 3 * DAY) == state
@@ -398,6 +425,12 @@ def test_a_restarted_ratchet_goes_forward_and_never_back() -> None:
     assert not old & set(past.window(NOW).by_name)
     assert past.issuing_key(NOW) is None
     assert past.why_not_issuing(NOW) == "the keys for this time were revoked, or lie before the first generation known"
+
+
+def test_a_state_may_begin_with_the_first_generation() -> None:
+    keys = ring(ratchet=True, first_generation=0)
+    again = KeyRing.from_state(keys.to_state(120.0))
+    assert set(again.window(120.0).by_name) == set(keys.window(120.0).by_name) != set()
 
 
 def test_a_static_ring_has_no_state() -> None:
