@@ -8,11 +8,13 @@ import os
 import signal
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from resumption.errors import DoubleFreeError, ReferenceCountError, SessionFreedError, UsageError
+from resumption.session import ledger
 from resumption.session.model import APPLICATION, Holder, Session, tracing
 from tests.session.session_cases import SECRET, data, give_back_all
 
@@ -283,18 +285,32 @@ def test_a_session_that_was_never_finished_is_collected_without_a_word() -> None
         gc.collect()
 
 
-def test_freeing_makes_no_garbage_for_the_collector(connection: Holder, cache: Holder) -> None:
-    gc.collect()
+def test_a_freed_session_goes_without_the_collector(connection: Holder, cache: Holder) -> None:
     gc.disable()
     try:
         one = Session.create(data(), SECRET).acquire(connection).acquire(cache)
         one.ex_data["k"] = "v"
         for holder in list(one.holders):
             one.release(holder)
+        watched = weakref.ref(one)
         del one
-        assert gc.collect() == 0
+        assert watched() is None
     finally:
         gc.enable()
+
+
+def test_anything_can_be_counted() -> None:
+    class Plain(ledger.Counted):
+        __slots__ = ()
+
+        def __init__(self) -> None:
+            self._begin(APPLICATION)
+
+    one = Plain()
+    with pytest.raises(ReferenceCountError, match="reference to the object; held by: application"):
+        one.free("label")
+    one.free()
+    assert one.is_freed
 
 
 # --- threads, forks, finalizers --------------------------------------------------------------------------------------

@@ -79,10 +79,8 @@ _labelled: WeakValueDictionary[str, Holder] = WeakValueDictionary()
 _labels_lock = RLock()
 
 
-def application(label: str | None) -> Holder:
-    """The application as a holder: as such for None, else the one holder that stands for this label."""
-    if label is None:
-        return APPLICATION
+def application(label: str) -> Holder:
+    """The one holder that stands for the application's references under this label, in all sessions."""
     with _labels_lock:
         holder = _labelled.get(label)
         if holder is None:
