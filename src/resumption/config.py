@@ -107,6 +107,18 @@ class Config:
         """The TLS 1.2 suites, in order of preference."""
         return tuple(suite for suite in self.suites if SUITES[suite].version == ProtocolVersion.TLSv1_2)
 
+    def suites_for(self, session_suite: int) -> tuple[int, ...]:
+        """The suites in the order to offer with a session of this one: those that can resume it first.
+
+        A server that goes by the client's order would otherwise choose a suite of another hash, and decline.
+        """
+        wanted = SUITES[session_suite]
+
+        def differs(suite: int) -> bool:
+            return SUITES[suite].version != wanted.version or SUITES[suite].hash is not wanted.hash
+
+        return tuple(sorted(self.suites, key=differs))
+
     @cached_property
     def enabled_suites(self) -> dict[int, SuiteFacts]:
         """The enabled suites by number, as the gate wants them."""

@@ -125,13 +125,15 @@ class ServerContext(Context[ServerConfig]):
         """What streams ask when a lookup lies outside the process; None without a store."""
         return self._shared
 
-    def wrap(self, sock: Socket, *, timeout: float | EllipsisType | None = ...) -> Stream:
+    def wrap(self, sock: Socket, *, timeout: float | EllipsisType | None = ..., defer_tickets: bool = False) -> Stream:
         """The server's side of an accepted socket, which from now on belongs to the stream.
 
         ``timeout`` is for each operation, in seconds; left out it is what the socket has. The handshake runs at the
-        first use, or when ``do_handshake()`` asks for it.
+        first use, or when ``do_handshake()`` asks for it. ``defer_tickets`` sends TLS 1.3 tickets with the first data
+        instead of at once: for clients whose pools take a readable connection for a dead one, where every client waits
+        for data before it leaves.
         """
-        return Stream(sock, self.connection(), self._shared, timeout=timeout)
+        return Stream(sock, self.connection(), self._shared, timeout=timeout, defer_tickets=defer_tickets)
 
 
 class SharedStore:

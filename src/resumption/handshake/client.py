@@ -96,7 +96,7 @@ def start_client(
         legacy_version=_TLS12,
         random=config.random(32),
         legacy_session_id=session_id,
-        cipher_suites=config.suites,
+        cipher_suites=config.suites if session is None else config.suites_for(session.cipher),
         legacy_compression_methods=b"\x00",
         extensions=bodies,
     )
