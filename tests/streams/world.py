@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -133,7 +133,7 @@ class Wire:
         self._pump()
         while not self.inbox:
             if self.is_ended:
-                return os.urandom(32)
+                return b""
             self._wait()
         size = min(size, self.piece or size)
         taken = bytes(self.inbox[:size])
@@ -151,16 +151,16 @@ class Wire:
         if self.room is not None:
             self.room -= size
         self.log.append("sent")
-        self.take(self.peer.receive_data(bytes(data[:size])) if self.peer.error is None else ())
+        self.hear(bytes(data[:size]))
         return size
 
     def _wait(self) -> None:
-        if self.before_wait is not None:
+        if self.timeout == 0:
+            raise BlockingIOError(11, "not now")
+        elif self.before_wait is not None:
             self.before_wait()
         elif self.timeout is None:
             raise AssertionError("this call would wait for ever")
-        elif self.timeout == 0:
-            raise BlockingIOError(11, "not now")
         else:
             raise TimeoutError("timed out")
 
@@ -189,10 +189,12 @@ class Wire:
 
     # the peer's end
 
-    def take(self, events: Iterable[Event]) -> None:
-        """What the peer's engine has to say."""
+    def hear(self, data: bytes) -> None:
+        """The peer receives ``data``."""
+        if self.peer.error is not None:
+            return
         try:
-            for event in events:
+            for event in self.peer.receive_data(data):
                 self.events.append(event)
                 if isinstance(event, DataReceived):
                     self.data += event.data
