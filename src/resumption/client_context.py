@@ -87,7 +87,7 @@ class ClientContext(Context[ClientConfig]):
         asked when the handshake begins. ``purpose`` keeps the sessions of several services on one host apart (a port,
         a proxy layer). ``fresh`` asks for a full handshake. The caller frees the connection with ``free()``.
         """
-        self._check_open()
+        self._freeze()
         name = server_name_of(server_name)
         connection = Connection(
             self.config,

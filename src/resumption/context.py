@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
@@ -75,6 +76,7 @@ class Context(Generic[C]):
         self.generate_session_id: GenerateSessionId | None = None
         self.not_resumable_callback: NotResumable | None = None
         self._closed = False
+        self._frozen = False
         self._keylog = open_key_log(keylog)
 
     @property
@@ -103,13 +105,27 @@ class Context(Generic[C]):
 
     @property
     def session_timeout(self) -> int:
-        """Lifetime in seconds of the sessions made here."""
+        """Lifetime in seconds of the sessions made from now on. Settable at any time; existing ones keep theirs."""
         return self.config.session_timeout_s
+
+    @session_timeout.setter
+    def session_timeout(self, timeout_s: int) -> None:
+        self.config = replace(self.config, session_timeout_s=timeout_s)
 
     @property
     def session_id_context(self) -> bytes:
-        """The session id context: sessions of another one are not resumed here."""
+        """The session id context: sessions of another one are not resumed here. Settable until it is frozen."""
         return self.config.id_context
+
+    @session_id_context.setter
+    def session_id_context(self, id_context: bytes) -> None:
+        self._check_not_frozen()
+        self.config = replace(self.config, id_context=id_context)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether a connection was made: who may resume what can no longer be changed then."""
+        return self._frozen
 
     def close(self) -> None:
         """The end of the context: its cache gives back its references, its connections live on. May be repeated."""
@@ -124,9 +140,14 @@ class Context(Generic[C]):
     ) -> None:
         self.close()
 
-    def _check_open(self) -> None:
+    def _freeze(self) -> None:
         if self._closed:
             raise UsageError("this context is closed")
+        self._frozen = True
+
+    def _check_not_frozen(self) -> None:
+        if self._frozen:
+            raise UsageError("this context has made connections: what they depend on is frozen; make another context")
 
     # What connections report (`resumption.ownership.Host`).
 

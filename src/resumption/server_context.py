@@ -7,6 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import EllipsisType
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from resumption.context import Context, KeyLog, protocols
 from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
 from resumption.crypto.trust import TrustStore
-from resumption.errors import ConfigurationError, SessionFormatError
+from resumption.errors import ConfigurationError, SessionFormatError, UsageError
 from resumption.handshake.events import NeedSession
 from resumption.ownership import SessionOwner
 from resumption.session.cache import CacheMode
@@ -105,7 +106,7 @@ class ServerContext(Context[ServerConfig]):
 
     def connection(self) -> Connection:
         """A connection without I/O. The caller frees it with ``free()``."""
-        self._check_open()
+        self._freeze()
         return Connection(self.config, self)
 
     def close(self) -> None:
@@ -119,6 +120,27 @@ class ServerContext(Context[ServerConfig]):
     def must_ask_outside(self, connection: SessionOwner) -> bool:
         """Whether there is a store."""
         return self._shared is not None
+
+    @property
+    def num_tickets(self) -> int:
+        """How many TLS 1.3 tickets a full handshake issues. Settable at any time, for connections made afterwards."""
+        return self.config.num_tickets
+
+    @num_tickets.setter
+    def num_tickets(self, number: int) -> None:
+        self.config = replace(self.config, num_tickets=number)
+
+    @property
+    def ticket_keys(self) -> TicketProtection | None:
+        """What seals stateless tickets; None for none. Settable until the context is frozen."""
+        return self.config.tickets
+
+    @ticket_keys.setter
+    def ticket_keys(self, keys: TicketProtection | None) -> None:
+        self._check_not_frozen()
+        if self._shared is not None:
+            raise UsageError("the store's records are sealed with the ticket keys: give both to a new context")
+        self.config = replace(self.config, tickets=keys)
 
     @property
     def outside(self) -> SharedStore | None:
