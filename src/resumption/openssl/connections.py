@@ -1,0 +1,130 @@
+"""SSL_*: what a connection does with sessions. Each docstring begins with who owns what."""
+
+from __future__ import annotations
+
+from resumption.connection import Connection
+from resumption.constants import DEFAULT_SESSION_TIMEOUT_S
+from resumption.openssl.convention import succeeds
+from resumption.ownership import GenerateSessionId, NotResumable
+from resumption.session.model import Session
+
+__all__ = [
+    "SSL_clear",
+    "SSL_copy_session_id",
+    "SSL_dup",
+    "SSL_free",
+    "SSL_get0_session",
+    "SSL_get1_session",
+    "SSL_get_default_timeout",
+    "SSL_get_num_tickets",
+    "SSL_get_session",
+    "SSL_has_matching_session_id",
+    "SSL_new_session_ticket",
+    "SSL_session_reused",
+    "SSL_set_generate_session_id",
+    "SSL_set_not_resumable_session_callback",
+    "SSL_set_num_tickets",
+    "SSL_set_session",
+    "SSL_set_session_id_context",
+    "SSL_shutdown",
+]
+
+
+def SSL_get_session(ssl: Connection) -> Session | None:
+    """Borrow. The connection's session; None if there is none."""
+    return ssl.session
+
+
+SSL_get0_session = SSL_get_session
+
+
+def SSL_get1_session(ssl: Connection) -> Session | None:
+    """+1 caller. The connection's session; None if there is none."""
+    return ssl.get1_session()
+
+
+@succeeds
+def SSL_set_session(ssl: Connection, session: Session | None) -> None:
+    """The connection takes a reference of its own and gives back that of its session before. None clears."""
+    ssl.set_session(session)
+
+
+@succeeds
+def SSL_copy_session_id(to: Connection, source: Connection) -> None:
+    """``to`` takes a reference of its own to the session of ``source``, and its session id context."""
+    to.copy_session_from(source)
+
+
+def SSL_dup(ssl: Connection) -> Connection:
+    """A new connection that shares the session, or, once the handshake began, the same one with one more reference."""
+    return ssl.dup()
+
+
+def SSL_session_reused(ssl: Connection) -> bool:
+    """No reference changes. Whether the handshake was a resumption."""
+    return ssl.session_reused
+
+
+def SSL_clear(ssl: Connection) -> bool:
+    """Gives the session back unless the end was clean. Ready for another handshake."""
+    ssl.clear()
+    return True
+
+
+def SSL_shutdown(ssl: Connection) -> bool:
+    """No reference changes. Queues close_notify; True (C: 1) once both directions are closed, False (C: 0) before."""
+    return ssl.shutdown()
+
+
+def SSL_free(ssl: Connection | None) -> None:
+    """Gives back every reference that the connection holds. None is a no-op."""
+    if ssl is not None:
+        ssl.free()
+
+
+def SSL_get_default_timeout(ssl: Connection) -> int:
+    """No reference changes. 7200 seconds, for every method."""
+    return DEFAULT_SESSION_TIMEOUT_S
+
+
+@succeeds
+def SSL_set_session_id_context(ssl: Connection, id_context: bytes) -> None:
+    """Copy. Before the handshake; False if longer than 32 bytes."""
+    ssl.session_id_context = id_context
+
+
+def SSL_set_generate_session_id(ssl: Connection, callback: GenerateSessionId | None) -> bool:
+    """No reference changes. callback(connection, most bytes) -> id; wins over the context's."""
+    ssl.generate_session_id = callback
+    return True
+
+
+def SSL_has_matching_session_id(ssl: Connection, session_id: bytes) -> bool:
+    """No reference changes. Whether the internal cache holds a session with this id."""
+    return ssl.has_matching_session_id(session_id)
+
+
+def SSL_set_not_resumable_session_callback(ssl: Connection, callback: NotResumable | None) -> None:
+    """No reference changes. callback(connection, is forward secure) -> true for a session that must not resume."""
+    ssl.not_resumable_callback = callback
+
+
+@succeeds
+def SSL_set_num_tickets(ssl: Connection, number: int) -> None:
+    """No reference changes. TLS 1.3 tickets after a full handshake of this connection; False for a client."""
+    ssl.num_tickets = number
+
+
+def SSL_get_num_tickets(ssl: Connection) -> int:
+    """No reference changes."""
+    return ssl.num_tickets
+
+
+@succeeds
+def _new_session_ticket(ssl: Connection) -> None:
+    ssl.new_session_ticket()
+
+
+def SSL_new_session_ticket(ssl: Connection) -> bool:
+    """The new session becomes the connection's. Queues one more ticket; False for a client, TLS 1.2, or too early."""
+    return _new_session_ticket(ssl)

@@ -1,0 +1,276 @@
+"""SSL_CTX_*: the session cache of a context, its callbacks and its limits. Each docstring begins with who owns what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from resumption.client_context import ClientContext
+from resumption.errors import ConfigurationError
+from resumption.openssl.convention import succeeds
+from resumption.ownership import GenerateSessionId, NotResumable
+from resumption.server_context import ServerContext
+from resumption.session.cache import CacheMode, SessionCache
+from resumption.session.model import Session
+from resumption.session.openssl_tickets import OpenSSLTicketKeys
+
+__all__ = [
+    "SSL_CTX",
+    "SSL_CTX_add_session",
+    "SSL_CTX_flush_sessions",
+    "SSL_CTX_flush_sessions_ex",
+    "SSL_CTX_free",
+    "SSL_CTX_get_num_tickets",
+    "SSL_CTX_get_session_cache_mode",
+    "SSL_CTX_get_timeout",
+    "SSL_CTX_remove_session",
+    "SSL_CTX_sess_accept",
+    "SSL_CTX_sess_accept_good",
+    "SSL_CTX_sess_accept_renegotiate",
+    "SSL_CTX_sess_cache_full",
+    "SSL_CTX_sess_cb_hits",
+    "SSL_CTX_sess_connect",
+    "SSL_CTX_sess_connect_good",
+    "SSL_CTX_sess_connect_renegotiate",
+    "SSL_CTX_sess_get_cache_size",
+    "SSL_CTX_sess_get_get_cb",
+    "SSL_CTX_sess_get_new_cb",
+    "SSL_CTX_sess_get_remove_cb",
+    "SSL_CTX_sess_hits",
+    "SSL_CTX_sess_misses",
+    "SSL_CTX_sess_number",
+    "SSL_CTX_sess_set_cache_size",
+    "SSL_CTX_sess_set_get_cb",
+    "SSL_CTX_sess_set_new_cb",
+    "SSL_CTX_sess_set_remove_cb",
+    "SSL_CTX_sess_timeouts",
+    "SSL_CTX_sessions",
+    "SSL_CTX_set_generate_session_id",
+    "SSL_CTX_set_not_resumable_session_callback",
+    "SSL_CTX_set_num_tickets",
+    "SSL_CTX_set_session_cache_mode",
+    "SSL_CTX_set_session_id_context",
+    "SSL_CTX_set_timeout",
+    "SSL_CTX_set_tlsext_ticket_keys",
+    "SSL_SESS_CACHE_BOTH",
+    "SSL_SESS_CACHE_CLIENT",
+    "SSL_SESS_CACHE_NO_AUTO_CLEAR",
+    "SSL_SESS_CACHE_NO_INTERNAL",
+    "SSL_SESS_CACHE_NO_INTERNAL_LOOKUP",
+    "SSL_SESS_CACHE_NO_INTERNAL_STORE",
+    "SSL_SESS_CACHE_OFF",
+    "SSL_SESS_CACHE_SERVER",
+    "SSL_SESS_CACHE_UPDATE_TIME",
+]
+
+SSL_CTX = ClientContext | ServerContext
+
+SSL_SESS_CACHE_OFF = CacheMode.OFF
+SSL_SESS_CACHE_CLIENT = CacheMode.CLIENT
+SSL_SESS_CACHE_SERVER = CacheMode.SERVER
+SSL_SESS_CACHE_BOTH = CacheMode.BOTH
+SSL_SESS_CACHE_NO_AUTO_CLEAR = CacheMode.NO_AUTO_CLEAR
+SSL_SESS_CACHE_NO_INTERNAL_LOOKUP = CacheMode.NO_INTERNAL_LOOKUP
+SSL_SESS_CACHE_NO_INTERNAL_STORE = CacheMode.NO_INTERNAL_STORE
+SSL_SESS_CACHE_NO_INTERNAL = CacheMode.NO_INTERNAL
+SSL_SESS_CACHE_UPDATE_TIME = CacheMode.UPDATE_TIME
+
+
+def SSL_CTX_add_session(ctx: SSL_CTX, session: Session) -> bool:
+    """The cache takes a reference of its own. False if this very session was there already, or cannot be cached."""
+    return _added(ctx, session)
+
+
+@succeeds
+def _add(ctx: SSL_CTX, session: Session) -> None:
+    if not ctx.sessions.add(session):
+        raise ConfigurationError("it was there already")
+
+
+_added = _add
+
+
+def SSL_CTX_remove_session(ctx: SSL_CTX, session: Session | None) -> bool:
+    """The cache gives its reference back. The argument is flagged not resumable. True if something was there."""
+    return session is not None and ctx.sessions.remove(session)
+
+
+def SSL_CTX_flush_sessions_ex(ctx: SSL_CTX, time_s: float) -> None:
+    """The cache gives back its references to what is expired at ``time_s``; 0 drops everything."""
+    _ = ctx.sessions.flush(time_s) if time_s else ctx.sessions.flush_all()
+
+
+SSL_CTX_flush_sessions = SSL_CTX_flush_sessions_ex
+
+
+def SSL_CTX_sessions(ctx: SSL_CTX) -> SessionCache:
+    """Borrow. The cache; C warns never to change it directly, here it is the way to."""
+    return ctx.sessions
+
+
+def SSL_CTX_set_session_cache_mode(ctx: SSL_CTX, mode: int) -> CacheMode:
+    """No reference changes. Returns the mode before."""
+    before, ctx.session_cache_mode = ctx.session_cache_mode, CacheMode(mode)
+    return before
+
+
+def SSL_CTX_get_session_cache_mode(ctx: SSL_CTX) -> CacheMode:
+    """No reference changes."""
+    return ctx.session_cache_mode
+
+
+def SSL_CTX_sess_set_cache_size(ctx: SSL_CTX, size: int) -> int:
+    """No reference changes; a smaller limit evicts at the next add. Returns the limit before. 0 is unlimited."""
+    before, ctx.sessions.max_size = ctx.sessions.max_size, size
+    return before
+
+
+def SSL_CTX_sess_get_cache_size(ctx: SSL_CTX) -> int:
+    """No reference changes."""
+    return ctx.sessions.max_size
+
+
+def SSL_CTX_set_timeout(ctx: SSL_CTX | None, timeout_s: int) -> int:
+    """No reference changes. The lifetime of sessions made later; returns the one before. 0 for None."""
+    if ctx is None:
+        return 0
+    before, ctx.session_timeout = ctx.session_timeout, timeout_s
+    return before
+
+
+def SSL_CTX_get_timeout(ctx: SSL_CTX | None) -> int:
+    """No reference changes. 0 for None."""
+    return 0 if ctx is None else ctx.session_timeout
+
+
+def SSL_CTX_sess_set_new_cb(ctx: SSL_CTX, callback: Callable[[Any, Session], object] | None) -> None:
+    """callback(connection, session): it keeps the reference it is given by returning True (C: 1)."""
+    ctx.on_new_session = callback
+
+
+def SSL_CTX_sess_get_new_cb(ctx: SSL_CTX) -> Callable[[Any, Session], object] | None:
+    """No reference changes."""
+    return ctx.on_new_session
+
+
+def SSL_CTX_sess_set_remove_cb(ctx: SSL_CTX, callback: Callable[[Any, Session], object] | None) -> None:
+    """callback(context, session): the session is borrowed for the call."""
+    ctx.on_remove_session = callback
+
+
+def SSL_CTX_sess_get_remove_cb(ctx: SSL_CTX) -> Callable[[Any, Session], object] | None:
+    """No reference changes."""
+    return ctx.on_remove_session
+
+
+def SSL_CTX_sess_set_get_cb(
+    ctx: SSL_CTX, callback: Callable[[Any, bytes], Session | tuple[Session, bool] | None] | None
+) -> None:
+    """callback(connection, id) -> session, of which a reference is taken (C: copy = 1), or (session, False) to give
+    the caller's own away (C: copy = 0), or None."""
+    ctx.on_get_session = callback
+
+
+def SSL_CTX_sess_get_get_cb(ctx: SSL_CTX) -> Callable[[Any, bytes], Session | tuple[Session, bool] | None] | None:
+    """No reference changes."""
+    return ctx.on_get_session
+
+
+def SSL_CTX_sess_number(ctx: SSL_CTX) -> int:
+    """No reference changes. Entries in the cache."""
+    return len(ctx.sessions)
+
+
+def SSL_CTX_sess_connect(ctx: SSL_CTX) -> int:
+    """No reference changes. Client handshakes started."""
+    return ctx.session_stats.connect
+
+
+def SSL_CTX_sess_connect_good(ctx: SSL_CTX) -> int:
+    """No reference changes. Client handshakes finished."""
+    return ctx.session_stats.connect_good
+
+
+def SSL_CTX_sess_connect_renegotiate(ctx: SSL_CTX) -> int:
+    """No reference changes. Always 0: there is no renegotiation."""
+    return ctx.session_stats.connect_renegotiate
+
+
+def SSL_CTX_sess_accept(ctx: SSL_CTX) -> int:
+    """No reference changes. Server handshakes started."""
+    return ctx.session_stats.accept
+
+
+def SSL_CTX_sess_accept_good(ctx: SSL_CTX) -> int:
+    """No reference changes. Server handshakes finished."""
+    return ctx.session_stats.accept_good
+
+
+def SSL_CTX_sess_accept_renegotiate(ctx: SSL_CTX) -> int:
+    """No reference changes. Always 0: there is no renegotiation."""
+    return ctx.session_stats.accept_renegotiate
+
+
+def SSL_CTX_sess_hits(ctx: SSL_CTX) -> int:
+    """No reference changes. Sessions that resumed."""
+    return ctx.session_stats.hits
+
+
+def SSL_CTX_sess_cb_hits(ctx: SSL_CTX) -> int:
+    """No reference changes. Sessions that the get callback (or the store) brought."""
+    return ctx.session_stats.cb_hits
+
+
+def SSL_CTX_sess_misses(ctx: SSL_CTX) -> int:
+    """No reference changes. Sessions that were named and not found."""
+    return ctx.session_stats.misses
+
+
+def SSL_CTX_sess_timeouts(ctx: SSL_CTX) -> int:
+    """No reference changes. Sessions that were found, but expired."""
+    return ctx.session_stats.timeouts
+
+
+def SSL_CTX_sess_cache_full(ctx: SSL_CTX) -> int:
+    """No reference changes. Sessions evicted for want of room."""
+    return ctx.session_stats.cache_full
+
+
+@succeeds
+def SSL_CTX_set_session_id_context(ctx: SSL_CTX, id_context: bytes) -> None:
+    """Copy. False if longer than 32 bytes, and once the context has made connections."""
+    ctx.session_id_context = id_context
+
+
+def SSL_CTX_set_generate_session_id(ctx: SSL_CTX, callback: GenerateSessionId | None) -> bool:
+    """No reference changes. callback(connection, most bytes) -> id."""
+    ctx.generate_session_id = callback
+    return True
+
+
+def SSL_CTX_set_not_resumable_session_callback(ctx: SSL_CTX, callback: NotResumable | None) -> None:
+    """No reference changes. callback(connection, is forward secure) -> true for a session that must not resume."""
+    ctx.not_resumable_callback = callback
+
+
+@succeeds
+def SSL_CTX_set_num_tickets(ctx: ServerContext, number: int) -> None:
+    """No reference changes. TLS 1.3 tickets after a full handshake; False above 8."""
+    ctx.num_tickets = number
+
+
+def SSL_CTX_get_num_tickets(ctx: ServerContext) -> int:
+    """No reference changes."""
+    return ctx.num_tickets
+
+
+@succeeds
+def SSL_CTX_set_tlsext_ticket_keys(ctx: ServerContext, keys: bytes) -> None:
+    """Copy. OpenSSL's own ticket construction with a block of 80 bytes; False for any other length."""
+    ctx.ticket_keys = OpenSSLTicketKeys(keys)
+
+
+def SSL_CTX_free(ctx: SSL_CTX | None) -> None:
+    """The cache gives back all its references, with remove callbacks. None is a no-op."""
+    if ctx is not None:
+        ctx.close()
