@@ -166,6 +166,15 @@ def test_a_clock_one_epoch_back_goes_on_with_the_latest_key() -> None:
     assert issuing_epoch(keys, NOW) == latest
 
 
+def test_the_latest_epoch_counts_even_if_it_was_only_accepted_in() -> None:
+    keys = ring()
+    keys.window(NOW)
+    assert keys.issuing_key(NOW - 2 * HOUR) is None
+    assert keys.writing_keys(NOW - 2 * HOUR) is None
+    assert keys.issuing_key(NOW - HOUR) is not None
+    assert keys.writing_keys(NOW - HOUR) is not None
+
+
 def test_a_clock_that_went_back_still_accepts_what_was_accepted() -> None:
     keys = ring()
     names = set(keys.window(NOW).by_name)

@@ -67,7 +67,22 @@ def test_what_one_node_seals_another_finds_and_opens(plaintext: bytes, session_i
     assert opened(there, made.record, session_id=session_id, partition=partition) == plaintext
 
 
-@pytest.mark.parametrize(("plaintext", "record"), [(0, 512), (470, 512), (471, 1024), (8150, 8192), (8151, 16_426)])
+@pytest.mark.parametrize(
+    ("plaintext", "record"),
+    [
+        (0, 512),
+        (470, 512),
+        (471, 1024),
+        (982, 1024),
+        (983, 2048),
+        (2006, 2048),
+        (2007, 4096),
+        (4054, 4096),
+        (4055, 8192),
+        (8150, 8192),
+        (8151, 16_426),
+    ],
+)
 def test_a_record_shows_only_the_size_class_of_what_it_holds(sealer: RecordSealer, plaintext: int, record: int) -> None:
     assert len(sealed(sealer, bytes(plaintext)).record) == record
 
@@ -184,6 +199,10 @@ def test_an_impossible_id_is_not_sealed(sealer: RecordSealer, session_id: bytes)
 @pytest.mark.parametrize("expires_at", [NOW - 1, NOW, NOW + 0.9, float("nan"), float("-inf"), 0.0])
 def test_a_session_with_nothing_left_to_live_is_not_sealed(sealer: RecordSealer, expires_at: float) -> None:
     assert seal(sealer, expires_at=expires_at) is None
+
+
+def test_a_session_with_a_second_left_is_sealed(sealer: RecordSealer) -> None:
+    assert sealed(sealer, expires_at=NOW + 1).expires_at == NOW + 1
 
 
 @pytest.mark.parametrize("expires_at", [NOW + 10 * DAY, float("inf")])
