@@ -49,7 +49,7 @@ EVERYWHERE_BUT_BYTES_AND_STATES = ("session", "crypto", "config", *SOCKETS_AND_L
 OUTSIDE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("asyncio", "select", "selectors", "socket", "socketserver"), SOCKETS_AND_LOOPS),
     **dict.fromkeys(("http", "urllib.request", "ftplib", "smtplib"), ("adapters", "cli")),
-    "ssl": ("adapters", "ssl", "cli.bench"),
+    "ssl": ("adapters", "ssl", "cli.bench", "cli.demo.stdlib"),
     "sqlite3": ("session.stores",),
     "cryptography": EVERYWHERE_BUT_BYTES_AND_STATES,
     "redis": ("session.stores",),

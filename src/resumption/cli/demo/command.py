@@ -1,0 +1,94 @@
+"""The sub-command ``resumption demo``: options in, report out, and an exit status: 0 only if every claim held."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resumption.cli.demo.report import claims, show, to_json
+from resumption.cli.demo.scenario import Plan, run
+from resumption.cli.output import Status, open_console, reports_errors, warn, write_json
+from resumption.session.store import open_store
+
+__all__ = ["demo"]
+
+
+@reports_errors
+def demo(
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes of the server.")] = 4,
+    connections: Annotated[int, typer.Option(min=1, max=10_000, help="Reconnections of each kind.")] = 40,
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where stateful sessions are shared; an SQLite file by default.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the certificates, the sessions and the store.")] = False,
+    timeout: Annotated[float, typer.Option(min=1.0, help="Seconds for everything together.")] = 120.0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")] = False,
+) -> None:
+    """Show resumption across processes, measured while it happens, beside the standard library's.
+
+    Exit status: 0 if every claim held, else 1.
+    """
+    if store is not None:
+        open_store(store).close()  # whatever is wrong with it is better said before the story begins
+    with _ends_in_order(), _folder(keep) as folder:
+        plan = Plan(folder=folder, workers=workers, connections=connections, store=store, timeout_s=timeout)
+        found = run(plan, _Progress(quiet=json))
+        if json:
+            write_json(to_json(found))
+        else:
+            show(found)
+        if keep:
+            warn(f"everything is kept in {folder}; the session files contain secrets")
+    failed = [claim.text for claim in claims(found) if not claim.held]
+    if failed:
+        warn("did not hold: " + "; ".join(failed))
+        raise typer.Exit(int(Status.FAILED))
+
+
+class _Progress:
+    """What happens, for people, on standard error."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = None if quiet else open_console(stderr=True)
+        self._started = time.monotonic()
+
+    def __call__(self, news: str) -> None:
+        if self._console is not None:
+            self._console.print(f"{time.monotonic() - self._started:5.1f} s  {news}", style="dim")
+
+
+@contextmanager
+def _folder(keep: bool) -> Iterator[Path]:
+    """A directory for everything that is made; gone afterwards unless it is to be kept. Only its owner has access."""
+    folder = Path(tempfile.mkdtemp(prefix="resumption-demo-"))
+    try:
+        yield folder
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _ends_in_order() -> Iterator[None]:
+    """Have SIGTERM unwind like Ctrl-C does, so that processes are ended and files removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def unwind(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
