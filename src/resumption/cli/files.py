@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from resumption.errors import SessionFormatError
+from resumption.errors import ConfigurationError, SessionFormatError
 from resumption.session.model import Session
 
 __all__ = ["STANDARD", "decode_session", "read_session", "write_private"]
@@ -21,13 +21,16 @@ _MOST = 1 << 20  # bytes; no session is that large
 def read_session(path: Path) -> tuple[Session, str]:
     """The session in a file ("-": standard input), and its form: "pem", "der" or "packed". The application holds it.
 
-    Raises `OSError`, and `SessionFormatError` if it is none of them.
+    Raises `ConfigurationError` if the file cannot be read, and `SessionFormatError` if it is none of them.
     """
     if path == STANDARD:
         content = sys.stdin.buffer.read(_MOST + 1)
     else:
-        with open(path, "rb") as file:
-            content = file.read(_MOST + 1)
+        try:
+            with open(path, "rb") as file:
+                content = file.read(_MOST + 1)
+        except OSError as error:
+            raise ConfigurationError(f"{path}: {error.strerror}") from None
     try:
         return decode_session(content)
     except SessionFormatError as error:

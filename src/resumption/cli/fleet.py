@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from types import TracebackType
@@ -54,7 +55,7 @@ class Fleet:
     """A server of as many worker processes as there are ``settings``, each process with its own.
 
     ``program`` is what follows the interpreter on a worker's command line; the settings are its first line of input.
-    ``on_event`` gets what the workers tell of connections, from a thread of each worker. Raises `ChildFailed` if a
+    ``on_event`` gets what the workers tell of connections, from other threads, one at a time. Raises `ChildFailed` if a
     worker cannot start, `OSError` if the port is taken. Use ``with``; `end` before it for the workers' last words.
     """
 
@@ -66,6 +67,7 @@ class Fleet:
         program: Sequence[str] = ("-m", "resumption.cli.worker"),
     ) -> None:
         self._on_event = on_event
+        self._telling = threading.Lock()
         self._program = tuple(program)
         self._workers: list[Child] = []
         self._shared = SharedPort(settings[0].host, settings[0].port) if len(settings) > 1 else None
@@ -93,7 +95,8 @@ class Fleet:
         if line.get("event") not in ("connection", "trouble"):
             return False
         if self._on_event is not None:
-            self._on_event(line)
+            with self._telling:
+                self._on_event(line)
         return True
 
     @property
@@ -112,6 +115,8 @@ class Fleet:
         """End the workers in order, and return the last report of each."""
         workers, self._workers = self._workers, []
         self._let_port_go()
+        for child in workers:
+            child.end_input()
         try:
             return [child.finish(deadline) or {} for child in workers]
         finally:

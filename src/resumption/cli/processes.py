@@ -141,7 +141,7 @@ class Child:
 
     def finish(self, deadline: Deadline) -> Line | None:
         """End its input and return its last line, None if there is none; wait until it is gone."""
-        self._end_input()
+        self.end_input()
         last = None
         with contextlib.suppress(queue.Empty):
             while True:
@@ -154,7 +154,7 @@ class Child:
 
     def stop(self) -> None:
         """Make sure that it is gone, at the latest by SIGKILL, and let go of its pipes."""
-        self._end_input()
+        self.end_input()
         try:
             self._process.wait(_END_WAIT_S)
         except subprocess.TimeoutExpired:
@@ -171,7 +171,8 @@ class Child:
         self._process.kill()
         self.stop()
 
-    def _end_input(self) -> None:
+    def end_input(self) -> None:
+        """Close the pipe to it: that is how it is told to end."""
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()

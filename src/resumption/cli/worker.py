@@ -81,6 +81,7 @@ class Worker:
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self._running: set[threading.Thread] = set()
         self._closing = False
+        self._acceptor = threading.Thread(target=self._accept, name="accept", daemon=True)
 
     def _context(self, stateful: bool) -> ServerContext:
         settings = self._settings
@@ -123,7 +124,7 @@ class Worker:
 
     def start(self) -> None:
         """Accept connections, in a thread."""
-        threading.Thread(target=self._accept, name="accept", daemon=True).start()
+        self._acceptor.start()
 
     def _accept(self) -> None:
         while True:
@@ -175,6 +176,8 @@ class Worker:
         self._closing = True
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+        if self._acceptor.ident is not None:
+            self._acceptor.join(_END_WAIT_S)
         self._sock.close()
         for thread in list(self._running):
             thread.join(_END_WAIT_S)

@@ -107,7 +107,7 @@ class Client:
 
         The session's life is written down from the handshake to the wiping of its secret.
         """
-        with tracing(), self._context("the client", line["tls12"]) as context:
+        with tracing(), self._context("client", line["tls12"]) as context:
             stream = context.connect(self.address, server_name=_NAME, timeout=self.timeout_s)
             told = self._ask(stream)
             session = _wanted(stream.get1_session())
@@ -129,7 +129,7 @@ class Client:
 
         What the 40 are compared with is measured in between: full handshakes, and the bytes of each kind.
         """
-        with self._context("the second client", line["tls12"]) as context:
+        with self._context("second client", line["tls12"]) as context:
             context.on_new_session = self._remember
             loaded, _ = read_session(Path(line["load"]))
             with (
@@ -152,7 +152,7 @@ class Client:
     def save(self, line: Line) -> Line:
         """Save a session that nobody has spent, for another program to resume."""
         with (
-            self._context("the client", False) as context,
+            self._context("client", False) as context,
             context.connect(self.address, server_name=_NAME, timeout=self.timeout_s) as stream,
         ):
             told = self._ask(stream)

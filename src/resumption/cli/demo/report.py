@@ -137,7 +137,7 @@ def claims(found: Findings) -> list[Claim]:
     enough = of >= _ENOUGH and of >= _ENOUGH_PER_WORKER * n  # else chance alone may leave a worker out
     made = [
         Claim(
-            f"{n} worker processes, each with a context of its own, {'all answered' if enough else 'listened'} on one port",
+            f"{n} worker processes, each with its own context, {'all answered' if enough else 'listened'} on one port",
             len(set(found.worker_pids)) == n and (_all_answered(found) or not enough),
         ),
         Claim("a client process made full handshakes, saved its sessions, let go of them and ended", _began(found)),
