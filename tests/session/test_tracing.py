@@ -110,6 +110,22 @@ def test_a_handed_over_reference_was_not_given_back(connection: Holder) -> None:
         one.release(connection)
 
 
+def test_a_note_changes_nothing_but_the_life(connection: Holder) -> None:
+    with tracing():
+        one = Session.create(data(), SECRET, holder=connection)
+        one.note("resumed", connection)
+        one.note("seen", APPLICATION)
+        assert [(step.event, step.holder, step.references) for step in one.life[1:]] == [
+            ("resumed", "connection 7", 1),
+            ("seen", "application", 1),
+        ]
+        assert one._trace is not None
+        assert {holder: len(places) for holder, places in one._trace.taken.items()} == {connection: 1}
+        assert one._trace.given_back == {}
+        one.release(connection)
+        assert one._trace.taken == {}
+
+
 def test_a_life_begins_where_tracing_does() -> None:
     one = Session()
     with tracing():

@@ -280,8 +280,6 @@ class Counted:
             several = self._several
             if self._only is holder:
                 self._count -= 1
-                if holder is APPLICATION and not self._count:
-                    self._state |= _FREED_BEFORE
             elif several is not None and holder in several:
                 self._count -= 1
                 if several[holder] > 1:
