@@ -450,6 +450,20 @@ def test_how_a_client_names_a_session() -> None:
     assert mechanism_of(T12.replaced(ticket=b"")) is Mechanism.SESSION_ID
 
 
+@by_kind
+def test_without_more_said_a_session_is_not_taken_for_one_that_the_caller_installed(kind: str) -> None:
+    case = good(kind)
+    del case.flags["explicit"]
+    assert case.ask() is RESUMABLE
+    case.data.update(role="")
+    assert case.ask() == Declined(Reason.UNKNOWN_ORIGIN)
+    case.data.update(role="client", verified_name=None)
+    assert case.ask() == Declined(Reason.NOT_VERIFIED)
+    case.policy["verify"] = False
+    case.policy["fresh_status"] = True
+    assert case.ask() == Declined(Reason.STATUS_NOT_FRESH)
+
+
 def test_a_client_policy_without_more_said_verifies_and_speaks_both_versions() -> None:
     policy = ClientPolicy(suites={})
     assert policy.verify

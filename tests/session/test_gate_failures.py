@@ -65,6 +65,15 @@ def test_f63_a_tls_13_session_ends_after_seven_days_whatever_its_timeout_says(me
 
 
 @by_mechanism
+def test_f63_a_session_of_no_lifetime_does_not_live_for_its_first_moment(mechanism: Mechanism) -> None:
+    case = good(mechanism)
+    case.data.update(time=NOW, timeout=0)
+    assert case.ask() == Declined(Reason.EXPIRED)
+    case.data["timeout"] = 1
+    assert case.ask() is RESUMABLE
+
+
+@by_mechanism
 @pytest.mark.parametrize("now", [math.nan, -math.inf, math.inf, 0.0])
 def test_f60_a_broken_clock_never_resumes(mechanism: Mechanism, now: float) -> None:
     case = replace(good(mechanism), now=now)
