@@ -25,7 +25,9 @@ class Census:
         self._seen: list[warnings.WarningMessage] = []
 
     def __enter__(self) -> Self:
-        self._seen = self._watching.__enter__() or []
+        seen = self._watching.__enter__()
+        if seen is not None:
+            self._seen = seen
         warnings.simplefilter("always", ResourceWarning)
         return self
 
