@@ -108,6 +108,24 @@ def test_f56_f57_weak_secrets_are_refused(secret: bytes | str, why: str) -> None
         key_material(secret)
 
 
+def varied(distinct: int, length: int) -> bytes:
+    """Bytes of which ``distinct`` are different, each about as often as the others, without a period."""
+    digits = hashlib.shake_256(b"varied").digest(length)
+    return bytes(range(distinct)) + bytes(digit % distinct for digit in digits[distinct:])
+
+
+def test_the_limits_themselves_are_accepted() -> None:
+    assert len(key_material(SECRET * 2 + varied(200, 4096 - 64))) == 4096
+    with pytest.raises(ConfigurationError, match="4097 bytes long"):
+        key_material(SECRET * 2 + varied(200, 4097 - 64))
+    check_diversity(varied(12, 64), "it")
+    with pytest.raises(ConfigurationError, match="only 11 different"):
+        check_diversity(varied(11, 64), "it")
+    check_diversity(bytes(8) + SECRET[:24], "it")
+    with pytest.raises(ConfigurationError, match="more than a quarter"):
+        check_diversity(bytes(9) + SECRET[:23], "it")
+
+
 def test_no_message_repeats_the_secret() -> None:
     secret = "5ecre7" * 8
     with pytest.raises(ConfigurationError) as caught:

@@ -194,6 +194,7 @@ def test_a_session_over_16_kib_is_not_sealed(sealer: RecordSealer) -> None:
 @pytest.mark.parametrize("session_id", [b"", bytes(256)])
 def test_an_impossible_id_is_not_sealed(sealer: RecordSealer, session_id: bytes) -> None:
     assert seal(sealer, session_id=session_id) is None
+    assert seal(sealer, session_id=session_id[1:] or b"x") is not None
 
 
 @pytest.mark.parametrize("expires_at", [NOW - 1, NOW, NOW + 0.9, float("nan"), float("-inf"), 0.0])

@@ -109,7 +109,7 @@ def test_a_session_ends_at_its_time_or_a_little_before(clock: Clock) -> None:
 def test_what_cannot_be_kept_is_counted(
     sessions: SharedSessions, session_id: bytes, plaintext: bytes, expires_at: float
 ) -> None:
-    assert not sessions.save(session_id, PARTITION, plaintext, expires_at)
+    assert sessions.save(session_id, PARTITION, plaintext, expires_at) is False
     assert sessions.stats == SharedSessionsStats(not_saved=1)
 
 
@@ -134,7 +134,7 @@ class Broken:
 @pytest.mark.parametrize("error", [StoreError("down"), OSError("gone"), RuntimeError("bug"), KeyError("k")])
 def test_f12_f74_a_store_that_fails_is_a_miss(error: Exception, clock: Clock) -> None:
     sessions = sessions_in(Broken(error), clock)  # type: ignore[arg-type]
-    assert not sessions.save(SESSION_ID, PARTITION, b"session", LATER)
+    assert sessions.save(SESSION_ID, PARTITION, b"session", LATER) is False
     assert sessions.load(SESSION_ID, PARTITION, False) is None
     assert sessions.load(SESSION_ID, PARTITION, True) is None
     sessions.remove(SESSION_ID, PARTITION)
@@ -174,7 +174,7 @@ def test_f60_without_usable_keys_nothing_is_asked_of_the_store(clock: Clock) -> 
     keys = TicketKeys.from_secret(SECRET)
     keys.close()
     sessions = SharedSessions(Broken(StoreError("asked")), keys, clock=clock)  # type: ignore[arg-type]
-    assert not sessions.save(SESSION_ID, PARTITION, b"session", LATER)
+    assert sessions.save(SESSION_ID, PARTITION, b"session", LATER) is False
     assert sessions.load(SESSION_ID, PARTITION, True) is None
     sessions.remove(SESSION_ID, PARTITION)
     assert sessions.stats == SharedSessionsStats(not_saved=1, misses=1)
