@@ -53,9 +53,11 @@ def pair(world: World, spawn: Spawn) -> Iterator[Callable[..., tuple[Stream, Str
     """Makes two streams that are connected by real sockets, client first."""
     made: list[Stream] = []
 
-    def make(sockets: tuple[socket.socket, socket.socket] | None = None, **options: Any) -> tuple[Stream, Stream]:
+    def make(
+        sockets: tuple[socket.socket, socket.socket] | None = None, version: int = 0x0304, **options: Any
+    ) -> tuple[Stream, Stream]:
         first, second = sockets if sockets is not None else tcp_pair()
-        client = Stream(first, world.client(), **options)
+        client = Stream(first, world.client(maximum_version=version), **options)
         server = Stream(second, world.server(), **options)
         made.extend((client, server))
         greeting = spawn(server.do_handshake)

@@ -115,6 +115,8 @@ class Wire:
         self.piece: int | None = None
         self.is_ended = False  # the peer ended the stream
         self.gone: type[OSError] | None = None  # what sending raises
+        self.is_shy = False  # every other call says "not now"
+        self._hesitated = False
         self.closed = False
         self.half_closed: list[int] = []
         self.asked: list[int] = []  # sizes that recv() was asked for
@@ -130,6 +132,7 @@ class Wire:
     def recv(self, size: int) -> bytes:
         assert not self.closed
         self.asked.append(size)
+        self._hesitate()
         self._pump()
         while not self.inbox:
             if self.is_ended:
@@ -143,6 +146,7 @@ class Wire:
     def send(self, data: bytes | memoryview) -> int:
         assert not self.closed
         self.sent.append(len(data))
+        self._hesitate()
         if self.gone is not None:
             raise self.gone()
         while self.room == 0:
@@ -154,10 +158,15 @@ class Wire:
         self.hear(bytes(data[:size]))
         return size
 
+    def _hesitate(self) -> None:
+        self._hesitated = self.is_shy and not self._hesitated
+        if self._hesitated:
+            raise BlockingIOError(11, "not now")
+
     def _wait(self) -> None:
         if self.timeout == 0:
             raise BlockingIOError(11, "not now")
-        elif self.before_wait is not None:
+        if self.before_wait is not None:
             self.before_wait()
         elif self.timeout is None:
             raise AssertionError("this call would wait for ever")

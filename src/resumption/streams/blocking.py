@@ -63,6 +63,7 @@ class Stream(Face):
         "_reading",
         "_ready",
         "_sending",
+        "_shaking_hands",
         "_socket",
         "_unsent",
         "bytes_sent",
@@ -81,6 +82,7 @@ class Stream(Face):
         self._socket = TimedSocket(sock, timeout)
         self._pump = Pump(connection, outside, defer_tickets=defer_tickets)
         self._engine = threading.Lock()
+        self._shaking_hands = threading.Lock()
         self._reading = threading.Lock()
         self._sending = threading.Lock()
         self._ready = False  # the handshake is complete, and so is everything that belongs to it
@@ -99,30 +101,28 @@ class Stream(Face):
         if self._ready:
             return
         deadline = self._socket.deadline() if timeout is None else time.monotonic() + timeout
-        with self._reading:
-            self._handshake(deadline)
+        self._handshake(deadline)
 
     def _handshake(self, deadline: float | None) -> None:
-        """With ``_reading`` held."""
-        if self._ready:
-            return
-        self._check_open()
+        """Complete the handshake, or wait until another thread has. Nobody else reads before that."""
         pump = self._pump
-        try:
-            while True:
-                self._run_errands()
-                if pump.failure is not None:
-                    self._send_aside()
-                    pump.check()
-                with self._sending:
-                    self._send_queued(deadline, "handshake", urgent=True)
-                if pump.is_complete:
-                    break
-                self._receive(deadline, "handshake")
-        finally:
-            if deadline is not None and not self._closed:
-                self._socket.restore()
-        self._ready = True
+        with self._shaking_hands:
+            self._check_open()
+            try:
+                while not self._ready:
+                    self._run_errands()
+                    if pump.failure is not None:
+                        self._send_aside()
+                        pump.check()
+                    with self._sending:
+                        self._send_queued(deadline, "handshake", urgent=True)
+                    if pump.is_complete:
+                        self._ready = True
+                    else:
+                        self._receive(deadline, "handshake")
+            finally:
+                if deadline is not None and not self._closed:
+                    self._socket.restore()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -249,8 +249,7 @@ class Stream(Face):
         self._check_open()
         deadline = self._socket.deadline()
         if not self._ready:
-            with self._reading:
-                self._handshake(deadline)
+            self._handshake(deadline)
         return deadline
 
     def _resume(self, view: bytes | memoryview, deadline: float | None) -> int:
@@ -405,25 +404,22 @@ class Stream(Face):
             if self._closed:
                 return
             self._closed = True
-        sock = self._socket.sock
-        reading = self._reading.acquire(blocking=False)
-        sending = self._sending.acquire(blocking=False)
+        sock, locks = self._socket.sock, (self._shaking_hands, self._reading, self._sending)
+        free = [lock for lock in locks if lock.acquire(blocking=False)]
         try:
-            if sending and (self._pump.is_complete or self._pump.failure is not None):
+            if self._sending in free and (self._ready or self._pump.failure is not None):
                 self._say_goodbye(wait_s)
-            if reading and harvest and self._ready and not self._connection.is_server:
+            if harvest and self._reading in free and self._ready and not self._connection.is_server:
                 self._read_what_is_there()
-            if not (reading and sending):
+            if len(free) < len(locks):
                 sock.shutdown(socket.SHUT_RDWR)  # wakes the threads that wait in it
         except (Error, OSError):
             pass  # the other end is gone, or does not listen
         finally:
             sock.close()
             self._release()
-            if sending:
-                self._sending.release()
-            if reading:
-                self._reading.release()
+            for lock in free:
+                lock.release()
 
     def _say_goodbye(self, wait_s: float) -> None:
         """close_notify, and FIN behind it: so that bytes which the peer sent and nobody reads do not drop ours."""
