@@ -17,6 +17,7 @@ from resumption.config import ClientConfig, ServerConfig
 from resumption.constants import (
     MAX_PLAINTEXT_LENGTH,
     AlertDescription,
+    AlertLevel,
     ContentType,
     KeyUpdateRequest,
     ProtocolVersion,
@@ -191,6 +192,8 @@ class Connection(SessionOwner):
         """Send the alert, end the connection, and raise ``error`` after the events that came before it."""
         if isinstance(error, PeerError):
             self._send_alert(error.alert)
+        elif isinstance(error, UnexpectedEOF):
+            self._send_alert(AlertDescription.close_notify)
         elif not isinstance(error, AlertReceived):
             self._send_alert(AlertDescription.internal_error)
         self._end(error)
@@ -272,7 +275,11 @@ class Connection(SessionOwner):
         self._state = self._state.change_cipher_spec(self)
 
     def _on_alert(self, content: bytes) -> None:
-        """RFC 9846, section 6: in TLS 1.3 everything but the two closing alerts is fatal, whatever its level."""
+        """RFC 9846, section 6: in TLS 1.3 everything but the two closing alerts is fatal, whatever its level.
+
+        Elsewhere a warning is passed over (RFC 5246, section 7.2.2), also while the version is still open: servers of
+        old warn before their ServerHello that they do not know the name. Not in any number, though.
+        """
         if not self._handshake.is_empty:
             raise UnexpectedMessage("an alert came in the middle of a handshake message")
         if len(content) != 2:
@@ -284,8 +291,11 @@ class Connection(SessionOwner):
             if self._data is None:
                 raise UnexpectedEOF("the peer closed the connection in the middle of the handshake")
             return
-        if description == AlertDescription.user_canceled:
-            self._count_idle("user_canceled alerts")
+        state = self._state
+        if description == AlertDescription.user_canceled or (
+            level == AlertLevel.warning and state is not None and not state.is_tls13
+        ):
+            self._count_idle("warning alerts")
             return
         raise AlertReceived(description, level)
 

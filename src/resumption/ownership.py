@@ -333,6 +333,7 @@ class SessionOwner(Channel):
         if not resumption.resumed and self._session is not None:
             self._drop_session()
         self._data = data
+        self._idle = 0
         self.resumption = resumption
         if self._host is not None:
             self._host.handshake_completed(self)

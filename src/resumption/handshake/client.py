@@ -6,6 +6,7 @@ RFC 9846, sections 4.1 and 4.2 (8446: 4.1). What follows the ServerHello lives i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from resumption.config import ClientConfig
 from resumption.constants import ExtensionType, ProtocolVersion
@@ -19,6 +20,7 @@ from resumption.errors import (
     IllegalParameter,
     MissingExtension,
     ProtocolVersionUnsupported,
+    UnexpectedMessage,
     UnsupportedExtension,
 )
 from resumption.handshake import client12, client13
@@ -147,6 +149,7 @@ class ExpectServerHello(State):
 
     offered: Offered
     hello_raw: bytes
+    changed: bool = False  # a change_cipher_spec came, and was ignored
 
     @on(ServerHello)
     def on_server_hello(
@@ -154,6 +157,8 @@ class ExpectServerHello(State):
     ) -> ExpectSecondServerHello | client13.ExpectEncryptedExtensions | client12.AfterServerHello:
         """A ServerHello decides the version; a HelloRetryRequest asks for another hello."""
         if check_version(self.offered, message) == _TLS12:
+            if self.changed:  # CVE-2014-0224: in TLS 1.2 it would have had a meaning
+                raise UnexpectedMessage("change_cipher_spec came before the ServerHello")
             return client12.on_server_hello(self.offered, message, self.hello_raw, raw, out)
         facts = check_echo(self.offered, message)
         if message.is_hello_retry_request:
@@ -205,13 +210,17 @@ class ExpectServerHello(State):
         return ExpectSecondServerHello(retried, transcript, message.cipher_suite)
 
     def change_cipher_spec(self, out: Output) -> State:
-        """Ignored once the server may have sent its own. RFC 9846, section 5 [8446: 5]."""
-        return self
+        """Ignored as long as the server may choose TLS 1.3. RFC 9846, section 5."""
+        if self.offered.config.maximum_version < _TLS13:
+            return State.change_cipher_spec(self, out)
+        return replace(self, changed=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectSecondServerHello(State):
     """Awaiting the ServerHello after a HelloRetryRequest. RFC 9846, section 4.2.4 [8446: 4.1.4]."""
+
+    is_tls13: ClassVar[bool] = True
 
     offered: Offered
     transcript: Transcript

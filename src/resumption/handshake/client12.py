@@ -226,13 +226,6 @@ class ExpectKeyExchange(State):
         self.transcript.add(raw)
         return ExpectRequestOrDone(hellos, self.transcript, self.chain, message.named_curve, message.public)
 
-    @on(messages12.CertificateStatus)
-    def on_certificate_status(
-        self, message: messages12.CertificateStatus, raw: bytes, out: Output
-    ) -> ExpectKeyExchange:
-        """Never asked for."""
-        raise UnsupportedExtension("the server sent a certificate status that was not asked for")
-
 
 @dataclass(frozen=True, slots=True)
 class ExpectRequestOrDone(State):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
 from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
@@ -145,6 +146,8 @@ class _Handshaking(State):
     """A TLS 1.3 client state: the server's compatibility change_cipher_spec is ignored."""
 
     __slots__ = ()
+
+    is_tls13: ClassVar[bool] = True
 
     def change_cipher_spec(self, out: Output) -> State:
         """Ignored. RFC 9846, section 5."""

@@ -107,6 +107,7 @@ class _Connected(State):
     __slots__ = ()
 
     handshaking: ClassVar[bool] = False
+    is_tls13: ClassVar[bool] = True
     budget: Budget
     tickets: TicketSecrets
 

@@ -6,6 +6,7 @@ RFC 9846, sections 4.5 and 4.7.1, and appendix A.2. The flight that it answers w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from resumption.config import ServerConfig
 from resumption.constants import ProtocolVersion
@@ -29,6 +30,8 @@ class Handshaking(State):
     """A TLS 1.3 server state: the client's compatibility change_cipher_spec is ignored."""
 
     __slots__ = ()
+
+    is_tls13: ClassVar[bool] = True
 
     def change_cipher_spec(self, out: Output) -> State:
         """Ignored. RFC 9846, section 5."""

@@ -104,6 +104,7 @@ class State:
 
     handlers: ClassVar[dict[int, tuple[Callable[[bytes], Any], Handler]]] = {}
     handshaking: ClassVar[bool] = True  # False once application data may flow
+    is_tls13: ClassVar[bool] = False  # True once nothing but TLS 1.3 can come of it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
