@@ -120,7 +120,7 @@ class TicketKeys:
         accepted at most, ``epoch_s`` how often the key changes; the rest is in `RingTimes`. A fleet must agree on all.
 
         ``ratchet=True`` forgets the keys of passed generations. ``since`` is then the time for which the secret
-        stands, in seconds since the epoch: the whole way from there is computed at first use, 2 us a generation.
+        stands, in seconds since the epoch: the whole way from there is computed at first use, 3 us a generation.
         While the secret itself stays within reach of a thief there is no forward secrecy; store `to_state` instead.
 
         ``revoked`` holds generations (numbers) and keys (names) to refuse from the start: see `revoke`. Raises
