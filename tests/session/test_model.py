@@ -129,6 +129,8 @@ def test_a_secret_has_at_most_512_bytes(session: Session) -> None:
     with pytest.raises(SessionError, match="512"):
         session.secret = bytes(513)
     assert session.secret == SECRET
+    session.secret = bytes(512)
+    assert session.secret == bytes(512)
 
 
 def test_every_fact_can_be_read_from_the_session(session: Session) -> None:
@@ -192,8 +194,14 @@ def test_a_hostname_that_utf8_cannot_write_is_refused(session: Session) -> None:
 
 
 def test_a_time_is_a_number_that_is_one(session: Session) -> None:
-    with pytest.raises(SessionError):
-        session.time = math.nan
+    for bad in (math.nan, math.inf, 2**63):
+        with pytest.raises(SessionError):
+            session.time = bad
+
+
+def test_numbers_may_be_zero(session: Session) -> None:
+    session.time = session.timeout = session.version = session.cipher = session.max_early_data = 0
+    assert session.data == data(time=0, timeout=0, version=0, cipher=0)
 
 
 def test_bytes_like_values_are_copied(session: Session) -> None:
