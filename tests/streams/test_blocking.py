@@ -123,12 +123,11 @@ def test_the_end_of_the_stream_in_the_handshake(world: World, wire: Wire) -> Non
         client.do_handshake()
 
 
-def test_a_server_takes_its_time_with_tickets(world: World) -> None:
+def test_a_server_can_take_its_time_with_tickets(world: World) -> None:
     host = Quiet()
     wire = Wire(world.client(host=host))
-    server = Stream(wire, world.server())
-    wire._pump()
     wire.inbox += wire.peer.data_to_send()
+    server = Stream(wire, world.server(), defer_tickets=True)
     server.do_handshake()
     assert host.issued == []
     server.sendall(b"x")
@@ -136,13 +135,32 @@ def test_a_server_takes_its_time_with_tickets(world: World) -> None:
     assert wire.data == b"x"
 
 
-def test_a_server_can_be_told_to_send_tickets_at_once(world: World) -> None:
+def test_a_server_sends_its_tickets_at_once_unless_told_otherwise(world: World) -> None:
     host = Quiet()
     wire = Wire(world.client(host=host))
     wire.inbox += wire.peer.data_to_send()
-    server = Stream(wire, world.server(), defer_tickets=False)
+    server = Stream(wire, world.server())
     server.do_handshake()
     assert len(host.issued) == 2
+
+
+def test_a_client_that_leaves_before_the_tickets_is_still_heard(world: World) -> None:
+    wire = Wire(world.client())
+    wire.inbox += wire.peer.data_to_send()
+    heard = wire.hear
+
+    def hear_and_leave(data: bytes) -> None:
+        heard(data)
+        if wire.peer.handshake_complete:
+            wire.say(b"fire and forget")
+            wire.hang_up()
+            wire.gone = BrokenPipeError
+
+    wire.hear = hear_and_leave  # type: ignore[method-assign]
+    server = Stream(wire, world.server())
+    server.do_handshake()
+    assert server.read_all() == b"fire and forget"
+    server.close()
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -520,7 +538,7 @@ def test_reading_goes_on_while_a_write_is_stuck(client: Stream, wire: Wire) -> N
 def test_the_outside_is_told_before_the_ticket_is_sent(world: World) -> None:
     wire = Wire(world.client())
     wire.inbox += wire.peer.data_to_send()
-    server = Stream(wire, world.stateful(), Shelf(wire.log), defer_tickets=False)
+    server = Stream(wire, world.stateful(), Shelf(wire.log))
     server.do_handshake()
     assert wire.log == ["sent", "told", "told", "sent"]
 

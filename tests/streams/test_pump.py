@@ -242,21 +242,21 @@ def test_a_servers_tickets_wait_for_its_first_write(world: World, defers: bool) 
     pump, client = Pump(world.server(), None, defer_tickets=defers), world.client(host=host)
     exchange(pump, client)
     assert len(host.issued) == (0 if defers else 2)
-    assert pump.is_holding is defers
+    assert pump.has_only_tickets is defers
     pump.connection.send_data(b"hello")
     list(client.receive_data(pump.take_output()))
     assert len(host.issued) == 2
-    assert not pump.is_holding
+    assert not pump.has_only_tickets
 
 
 def test_a_client_holds_nothing_back(pump: Pump) -> None:
-    assert not pump.is_holding
+    assert not pump.has_only_tickets
 
 
 def test_an_alert_does_not_wait_behind_tickets(world: World) -> None:
-    pump, client = Pump(world.server(), None), world.client()
+    pump, client = Pump(world.server(), None, defer_tickets=True), world.client()
     exchange(pump, client)
-    assert pump.is_holding
+    assert pump.has_only_tickets
     pump.feed(b"\x17\x03\x03\x00\x20" + bytes(32))
     assert isinstance(pump.failure, BadRecordMac)
     assert pump.take_urgent_output()

@@ -50,7 +50,7 @@ class AsyncStream(Face):
         *,
         transport: asyncio.Transport | None = None,
         executor: Executor | None = None,
-        defer_tickets: bool = True,
+        defer_tickets: bool = False,
     ) -> None:
         super().__init__(connection)
         self._pump = Pump(connection, outside, defer_tickets=defer_tickets)
@@ -216,7 +216,7 @@ class AsyncStream(Face):
             await self._room()
             issued = self._connection.new_session_ticket()
             self._pump.collect()
-            self._pump.is_holding = False
+            self._pump.has_only_tickets = False
             self._link.advance()
         return issued
 

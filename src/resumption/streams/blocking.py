@@ -76,7 +76,7 @@ class Stream(Face):
         outside: Outside | None = None,
         *,
         timeout: float | EllipsisType | None = ...,
-        defer_tickets: bool = True,
+        defer_tickets: bool = False,
     ) -> None:
         super().__init__(connection)
         self._socket = TimedSocket(sock, timeout)
@@ -114,8 +114,11 @@ class Stream(Face):
                     if pump.failure is not None:
                         self._send_aside()
                         pump.check()
-                    with self._sending:
-                        self._send_queued(deadline, "handshake", urgent=True)
+                    if pump.has_only_tickets:
+                        self._send_aside()  # if the client has left already, that is no failure of the handshake
+                    else:
+                        with self._sending:
+                            self._send_queued(deadline, "handshake")
                     if pump.is_complete:
                         self._ready = True
                     else:
@@ -282,13 +285,13 @@ class Stream(Face):
             raise
         return len(chunk)
 
-    def _send_queued(self, deadline: float | None, operation: str = "write", *, urgent: bool = False) -> None:
+    def _send_queued(self, deadline: float | None, operation: str = "write") -> None:
         """Send what was sealed, then what the engine has queued, until there is nothing."""
         pump = self._pump
         while True:
             if not self._unsent:
                 with self._engine:
-                    self._unsent = pump.take_urgent_output() if urgent else pump.take_output()
+                    self._unsent = pump.take_output()
                 if not self._unsent:
                     return
             try:

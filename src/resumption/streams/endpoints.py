@@ -184,7 +184,7 @@ async def serve(
     handshake_timeout: float | None = HANDSHAKE_TIMEOUT_S,
     on_error: Report | None = None,
     executor: Executor | None = None,
-    defer_tickets: bool = True,
+    defer_tickets: bool = False,
 ) -> Server:
     """Listen on ``(host, port)``, a Unix socket's path, or ``sock``, and call ``handler`` for each connection.
 

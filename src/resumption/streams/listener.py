@@ -38,7 +38,7 @@ class Listener:
         outside: Outside | None = None,
         *,
         timeout: float | None = None,
-        defer_tickets: bool = True,
+        defer_tickets: bool = False,
     ) -> None:
         sock.setblocking(False)  # each thread that accepts waits by itself
         self._sock = sock
@@ -58,7 +58,7 @@ class Listener:
         backlog: int = 128,
         reuse_port: bool = False,
         timeout: float | None = None,
-        defer_tickets: bool = True,
+        defer_tickets: bool = False,
     ) -> Self:
         """Listen on ``(host, port)``, port 0 for any that is free, or on a Unix socket's path. Raises `OSError`."""
         if isinstance(address, str):

@@ -36,7 +36,8 @@ class Pump:
 
     ``buffered`` is the number of bytes that wait to be taken, ``failure`` what ended the connection,
     ``errands`` what has to be done outside: take the first away, `run` it, and hand its result to `settle`.
-    With ``defer_tickets`` a TLS 1.3 server's tickets wait for its first write (see `is_holding`).
+    ``has_only_tickets`` is set when a TLS 1.3 server has completed its handshake: what it has to send by then is no
+    part of that any more. With ``defer_tickets`` it waits for the first write.
     """
 
     __slots__ = (
@@ -49,17 +50,17 @@ class Pump:
         "connection",
         "errands",
         "failure",
+        "has_only_tickets",
         "is_complete",
-        "is_holding",
     )
 
-    def __init__(self, connection: Connection, outside: Outside | None, *, defer_tickets: bool = True) -> None:
+    def __init__(self, connection: Connection, outside: Outside | None, *, defer_tickets: bool = False) -> None:
         self.connection = connection
         self.errands: deque[Errand] = deque()
         self.buffered = 0
         self.failure: Exception | None = None
         self.is_complete = connection.handshake_complete
-        self.is_holding = False  # what is queued is no more than tickets, which may wait for the first write
+        self.has_only_tickets = False
         self._outside = outside
         self._defer_tickets = defer_tickets
         self._chunks: deque[bytes] = deque()
@@ -101,13 +102,13 @@ class Pump:
             elif isinstance(event, HandshakeCompleted):
                 connection = self.connection
                 self.is_complete = True
-                self.is_holding = self._defer_tickets and connection.is_server and connection.version == _TLS13
+                self.has_only_tickets = connection.is_server and connection.version == _TLS13
 
     def _fail(self, error: Error) -> None:
         cause = self.connection.error
         if cause is None:
             raise error  # our caller's mistake: the connection is as it was
-        self.is_holding = False
+        self.has_only_tickets = False
         if self.failure is None:
             self.failure = cause
 
@@ -191,14 +192,14 @@ class Pump:
 
     def take_output(self) -> bytes:
         """Everything that the engine wants sent, once."""
-        self.is_holding = False
+        self.has_only_tickets = False
         return self.connection.data_to_send()
 
     def take_urgent_output(self) -> bytes:
         """What must be sent before more is read: everything, but for tickets that may wait."""
-        if self.is_holding:
+        if self.has_only_tickets and self._defer_tickets:
             return b""
-        return self.connection.data_to_send()
+        return self.take_output()
 
     def release(self) -> None:
         """The end: the connection gives back its sessions, and errands that nobody ran are dropped."""
