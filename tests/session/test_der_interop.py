@@ -87,6 +87,17 @@ def test_openssl_agrees_on_a_secret_of_any_length(length: int) -> None:
     check(PLAIN, b"s" * length)
 
 
+@pytest.mark.parametrize("name", ["psk_identity", "psk_identity_hint", "srp_username"])
+def test_openssl_gives_up_printing_at_an_empty_name_and_we_do_not(name: str) -> None:
+    """It takes "nothing was written" for an error. The encoding is agreed on all the same."""
+    data = PLAIN.replaced(**{name: b""})
+    encoded = der.encode(data, SECRET)
+    assert sess_id(encoded, "-outform", "DER") == encoded
+    printed, ours = sess_id(encoded, "-text", "-noout").decode(), text.to_text(data, SECRET)
+    assert printed != ours
+    assert ours.startswith(printed)
+
+
 def test_openssl_agrees_on_the_name_of_every_suite_it_has() -> None:
     listed = subprocess.run(
         ["openssl", "ciphers", "-V", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"], capture_output=True, text=True, check=True
@@ -112,7 +123,7 @@ ascii_words = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max
         timeout=st.integers(1, 2**40),
         verify_result=st.integers(0, 94).filter(lambda code: code != 9),  # 4.x words 9 in another way
         hostname=st.none() | ascii_words,
-        psk_identity=st.none() | ascii_words.map(str.encode),
+        psk_identity=st.none() | ascii_words.filter(bool).map(str.encode),
         ticket_lifetime_hint=st.integers(0, 2**32 - 1),
         ticket=st.binary(max_size=70),
         flags=st.integers(0, 1),

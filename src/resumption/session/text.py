@@ -15,7 +15,11 @@ _TLS_1_3 = 0x0304
 
 
 def to_text(data: SessionData, secret: bytes) -> str:
-    """What SSL_SESSION_print prints, byte for byte (in UTF-8). The secret is in it."""
+    """What SSL_SESSION_print prints, byte for byte (in UTF-8). The secret is in it.
+
+    Two differences, where OpenSSL's output is no use: it stops in the middle at a PSK identity, hint or SRP user name
+    that is present and empty, and it writes those raw where they are not UTF-8; here such bytes are escaped.
+    """
     is_tls13 = data.version == _TLS_1_3
     lines = [
         "SSL-Session:",
