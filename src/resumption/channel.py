@@ -47,6 +47,9 @@ class Channel:
         "_reader",
         "_sealer",
         "_sent_close",
+        "_skippable",
+        "_unsettled",
+        "_update_asked",
     )
 
     def __init__(self, max_message_length: int, idle_limit: int) -> None:
@@ -59,12 +62,16 @@ class Channel:
         self._idle = 0
         self._idle_limit = idle_limit
         self._sent_close = False  # an alert that ends this direction was queued
+        self._unsettled = False  # the peer may not have the keys in force yet: it has proved nothing
+        self._skippable = 0  # bytes of refused early data that may still come
+        self._update_asked = False  # the peer was asked for a KeyUpdate, and none came yet
 
     # What states ask for, as `resumption.handshake.state.Output` has it.
 
     def send(self, message: bytes) -> None:
-        """Queue a packed handshake message."""
-        self._flight.append(message)
+        """Queue a packed handshake message; after close_notify nothing is said any more. RFC 9846, section 6.1."""
+        if not self._sent_close:
+            self._flight.append(message)
 
     def send_change_cipher_spec(self) -> None:
         """Queue a change_cipher_spec record, which is never protected in TLS 1.3."""
@@ -86,9 +93,15 @@ class Channel:
             self._flush()
         self._sealer = sealer
 
+    def skip_early_data(self, limit: int) -> None:
+        """Pass over at most ``limit`` bytes of records that do not open, until one does. RFC 9846, section 4.3.10."""
+        self._skippable = limit
+        self._unsettled = True
+
     def update_read_key(self) -> None:
         """Step the reading key. RFC 9846, section 7.2."""
         self._check_boundary()
+        self._update_asked = False
         if isinstance(self._opener, RecordOpener13):
             self._opener.key_update()
 
@@ -133,6 +146,8 @@ class Channel:
 
     def _send_warning(self, description: AlertDescription) -> None:
         """Queue a warning alert, which ends nothing. Only TLS 1.2 has those. RFC 5246, section 7.2."""
+        if self._sent_close:
+            return
         if self._flight:
             self._flush()
         self._out.append(self._sealer.seal(_ALERT, bytes([AlertLevel.warning, description])))

@@ -22,9 +22,10 @@ from resumption.constants import (
     KeyUpdateRequest,
     ProtocolVersion,
 )
-from resumption.crypto.protection import RecordOpener, RecordOpener13
+from resumption.crypto.protection import PlainOpener, RecordOpener, RecordOpener13
 from resumption.errors import (
     AlertReceived,
+    BadRecordMac,
     ConnectionFailed,
     DecodeError,
     Error,
@@ -55,6 +56,7 @@ _ALERT = int(ContentType.alert)
 _HANDSHAKE = int(ContentType.handshake)
 _APPLICATION_DATA = int(ContentType.application_data)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
+_PLAIN = PlainOpener()
 _REKEY_MARGIN = 1 << 10  # records left under a key when it is changed unasked
 
 
@@ -69,7 +71,6 @@ class Connection(SessionOwner):
         "__weakref__",
         "_error",
         "_peer_closed",
-        "_plain_alert_possible",
         "_question",
         "_references",
         "_send_server_name",
@@ -96,7 +97,6 @@ class Connection(SessionOwner):
         self._begun = False
         self._question: NeedSession | None = None
         self._error: Error | None = None
-        self._plain_alert_possible = False
         self._peer_closed = False
 
     # --- what it is ------------------------------------------------------------------------------------------------
@@ -133,8 +133,8 @@ class Connection(SessionOwner):
         `AlertReceived`, or `ConnectionFailed` if the connection had failed earlier.
         """
         self._check_usable()
-        if self._lent:
-            self._drop_lent()
+        if self._shown:
+            self._drop_shown()
         self._begin()
         self._reader.feed(data)
         return self._run()
@@ -180,13 +180,8 @@ class Connection(SessionOwner):
         except Error as error:
             return self._failed(error)
         except Exception as error:
-            failure = InternalError(f"an unforeseen {type(error).__name__} ended the connection")
-            failure.__cause__ = error
-            return self._failed(failure)
-        events = self._events
-        if events:
-            self._events = []
-        return events
+            return self._failed(_unforeseen(error))
+        return self._deliver() if self._events else ()
 
     def _failed(self, error: Error) -> Iterable[Event]:
         """Send the alert, end the connection, and raise ``error`` after the events that came before it."""
@@ -197,7 +192,7 @@ class Connection(SessionOwner):
         elif not isinstance(error, AlertReceived):
             self._send_alert(AlertDescription.internal_error)
         self._end(error)
-        events, self._events = self._events, []
+        events = self._deliver()
         if not events:
             raise error
         return _then_raise(events, error)
@@ -207,7 +202,10 @@ class Connection(SessionOwner):
         self._state = None
         self._question = None
         if self._host is not None:
-            self._host.connection_failed(self, error)
+            try:
+                self._host.connection_failed(self, error)
+            except Exception as trouble:  # a callback's; the reason of the end must not be lost for it
+                error.add_note(f"telling the context of it failed: {type(trouble).__name__}")
 
     def _process(self) -> None:
         """Handle every whole record that is there."""
@@ -220,11 +218,19 @@ class Connection(SessionOwner):
             if content_type == _CHANGE_CIPHER_SPEC:
                 self._on_change_cipher_spec(body)
                 continue
-            if content_type == _ALERT and self._plain_alert_possible:
-                content = body  # a client that fails before it has keys cannot protect its alert
+            if content_type == _ALERT and self._unsettled:
+                content_type, content = _PLAIN.open(header, body)  # without our keys it cannot be protected
             else:
-                content_type, content = self._opener.open(header, body)
-                self._plain_alert_possible = False
+                try:
+                    content_type, content = self._opener.open(header, body)
+                except (BadRecordMac, UnexpectedMessage):
+                    if content_type != _APPLICATION_DATA or not 0 < len(body) <= self._skippable:
+                        raise
+                    self._skippable -= len(body)  # early data that was refused
+                    continue
+                if self._unsettled:
+                    self._unsettled = False
+                    self._skippable = 0
             if content_type == _APPLICATION_DATA:
                 if self._data is None or not self._handshake.is_empty:
                     raise UnexpectedMessage("application data came before the handshake was complete")
@@ -312,8 +318,7 @@ class Connection(SessionOwner):
         self._check_usable()
         if self._data is None:
             raise UsageError("the handshake is not complete: application data cannot be sent yet")
-        if self._sent_close:
-            raise UsageError("this side of the connection is closed")
+        self._check_writable()
         if self._flight:
             self._flush()
         sealer = self._sealer
@@ -327,10 +332,11 @@ class Connection(SessionOwner):
         self._check_usable()
         if self.version != _TLS13:
             raise UsageError("only an established TLS 1.3 connection can update its keys")
+        self._check_writable()
+        asking = request_peer and not self._update_asked  # not twice before there is an answer
+        self._update_asked |= asking
         self.send(
-            KeyUpdate(
-                KeyUpdateRequest.update_requested if request_peer else KeyUpdateRequest.update_not_requested
-            ).pack()
+            KeyUpdate(KeyUpdateRequest.update_requested if asking else KeyUpdateRequest.update_not_requested).pack()
         )
         self.update_write_key()
 
@@ -351,6 +357,7 @@ class Connection(SessionOwner):
         state = self._state
         if not isinstance(state, ServerConnected):
             raise UsageError("only an established TLS 1.3 server can send a ticket")
+        self._check_writable()
         return state.issue_ticket(self)
 
     def shutdown(self, *, quiet: bool = False) -> bool:
@@ -384,7 +391,7 @@ class Connection(SessionOwner):
     def read_with(self, opener: RecordOpener) -> None:
         """Change the reading key. For states."""
         super().read_with(opener)
-        self._plain_alert_possible = self.is_server and self._data is None and isinstance(opener, RecordOpener13)
+        self._unsettled = self.is_server and self._data is None and isinstance(opener, RecordOpener13)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -438,11 +445,26 @@ class Connection(SessionOwner):
         if self._freed:
             raise UsageError("the connection was freed")
 
+    def _check_writable(self) -> None:
+        if self._sent_close:
+            raise UsageError("this side of the connection is closed")
+
     def _begin(self) -> None:
         """Start the handshake at the first sign of use."""
         if self._begun:
             return
         self._begun = True
+        try:
+            self._start()
+        except Error as error:
+            self._end(error)
+            raise
+        except Exception as error:
+            failure = _unforeseen(error)
+            self._end(failure)
+            raise failure from error
+
+    def _start(self) -> None:
         if self._host is not None:
             self._host.handshake_started(self)
         config = self._config
@@ -463,6 +485,12 @@ class Connection(SessionOwner):
         role = "server" if self.is_server else "client"
         state = "failed" if self._error is not None else type(self._state).__name__
         return f"<Connection {self.number} {role} {state}>"
+
+
+def _unforeseen(error: Exception) -> InternalError:
+    failure = InternalError(f"an unforeseen {type(error).__name__} ended the connection")
+    failure.__cause__ = error
+    return failure
 
 
 def _then_raise(events: list[Event], error: Error) -> Iterator[Event]:

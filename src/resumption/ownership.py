@@ -87,6 +87,7 @@ class SessionOwner(Channel):
         "_host",
         "_lent",
         "_session",
+        "_shown",
         "generate_session_id",
         "holder",
         "looked_up",
@@ -120,7 +121,8 @@ class SessionOwner(Channel):
         self.tickets_before: int | None = None  # client: what the cache held for this server
         self.looked_up: Session | None = None  # what the context found in its own cache; borrowed
         self._session: Session | None = None
-        self._lent: list[Session] = []  # sessions that events of the current call still show
+        self._lent: list[Session] = []  # sessions that events still to be delivered show
+        self._shown: list[Session] = []  # sessions that the events of the latest call show
 
     @property
     def is_server(self) -> bool:
@@ -170,8 +172,11 @@ class SessionOwner(Channel):
     def session(self) -> Session | None:
         """The connection's session, borrowed (SSL_get0_session). None before there is one.
 
-        After a full TLS 1.3 handshake this is not resumable until a ticket has come.
+        After a full TLS 1.3 handshake this is not resumable until a ticket has come. On a server there is none before
+        the client has proved, by its Finished, that the session is its own.
         """
+        if self._data is None and self.is_server:
+            return None
         if self._session is None and self._data is not None and not self._freed:
             self._session = Session.create(self._data, b"", holder=self.holder)
         return self._session
@@ -279,6 +284,20 @@ class SessionOwner(Channel):
         lent, self._lent = self._lent, []
         for session in lent:
             session.release(self.holder)
+        self._drop_shown()
+
+    def _drop_shown(self) -> None:
+        shown, self._shown = self._shown, []
+        for session in shown:
+            session.release(self.holder)
+
+    def _deliver(self) -> list[Event]:
+        """The events so far. The sessions that they show live until the next call."""
+        events, self._events = self._events, []
+        if self._lent:
+            self._shown += self._lent
+            self._lent = []
+        return events
 
     # What states ask for, as `resumption.handshake.state.Output` has it.
 
@@ -309,19 +328,27 @@ class SessionOwner(Channel):
         """Spend a single-use session; False if another connection was first."""
         return self._host.consume(self, session) if self._host is not None else True
 
-    def resume(self, session: Session) -> None:
-        """``session``, of which ``holder`` holds a reference, resumes this connection."""
+    def hold(self, session: Session) -> None:
+        """``session``, of which ``holder`` holds a reference, is to resume this connection: that reference is the
+        connection's, however the handshake ends."""
         if self._session is not session:
             self._drop_session()
             self._session = session
+
+    def resume(self, session: Session) -> None:
+        """``session``, which the connection holds, resumes it."""
         if self._host is not None:
             self._host.session_resumed(self, session)
 
     def decline(self, session: Session, reason: Reason) -> None:
         """The gate refused ``session``: its reference, held by ``holder``, is given back."""
-        if self._host is not None:
-            self._host.session_declined(self, session, reason)
-        session.release(self.holder)
+        if self._session is session:
+            self._session = None
+        try:
+            if self._host is not None:
+                self._host.session_declined(self, session, reason)
+        finally:
+            session.release(self.holder)
 
     def log_secret(self, label: str, client_random: bytes, secret: bytes) -> None:
         """Write one line of the key log."""

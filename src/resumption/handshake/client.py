@@ -25,7 +25,9 @@ from resumption.errors import (
 )
 from resumption.handshake import client12, client13
 from resumption.handshake.offer import Offered
+from resumption.handshake.placement import Place, check_response
 from resumption.handshake.state import Output, State, Transcript, on
+from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.gate import offerable
 from resumption.session.model import Session
 from resumption.session.verdicts import Reason
@@ -43,8 +45,6 @@ _COOKIE = int(ExtensionType.cookie)
 _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
 _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
 
-# What a HelloRetryRequest may carry. RFC 9846, section 4.2.4 [8446: 4.1.4].
-_RETRY_EXTENSIONS = frozenset({_KEY_SHARE, _COOKIE, _SUPPORTED_VERSIONS})
 _DOWNGRADE_SENTINELS = (b"DOWNGRD\x01", b"DOWNGRD\x00")
 
 
@@ -79,6 +79,8 @@ def start_client(
             name_covered=not data.role and _covers(data.peer_certificate, server_name),
         )
         reason = verdict.reason
+        if reason is None and len(data.ticket) > MAX_OFFERED_LENGTH:
+            reason = Reason.NOTHING_TO_OFFER
         if reason is not None:
             session = None
     shares = tuple(generate(group) for group in config.groups[: config.key_shares])
@@ -170,13 +172,10 @@ class ExpectServerHello(State):
         """Answer a HelloRetryRequest with a second hello. RFC 9846, section 4.2.4 [8446: 4.1.4]."""
         offered = self.offered
         config = offered.config
-        for number in message.extensions:
-            if number not in _RETRY_EXTENSIONS:
-                raise UnsupportedExtension(f"the HelloRetryRequest carries extension {number}")
         hello = offered.hello
+        check_response(hello.extensions, message.extensions, Place.HRR)
         bodies = dict(hello.extensions)
         shares = offered.shares
-        group = None
         if _KEY_SHARE in message.extensions:
             group = extensions.parse_key_share_retry(message.extensions[_KEY_SHARE])
             if group not in config.groups:
@@ -197,15 +196,16 @@ class ExpectServerHello(State):
         if session is not None and early is not None and SUITES[session.cipher].hash is hash_facts:
             second_raw = _pack_with_binder(second, session, early, transcript, config.clock())
         else:
-            if session is not None:
-                session, early, reason = None, None, Reason.OTHER_HASH
+            if early is not None:
+                reason = Reason.OTHER_HASH
+            session, early = None, None
             second_raw = second.pack()
         transcript.add(second_raw)
         if config.middlebox_compatibility:
             out.send_change_cipher_spec()
         out.send(second_raw)
         retried = replace(
-            offered, hello=second, shares=shares, session=session, early=early, reason=reason, retry_group=group
+            offered, hello=second, shares=shares, session=session, early=early, reason=reason, retried=True
         )
         return ExpectSecondServerHello(retried, transcript, message.cipher_suite)
 
@@ -249,9 +249,11 @@ def check_version(offered: Offered, message: ServerHello) -> int:
     config = offered.config
     body = message.extensions.get(_SUPPORTED_VERSIONS)
     if body is not None:
+        if _SUPPORTED_VERSIONS not in offered.hello.extensions:
+            raise UnsupportedExtension("the ServerHello answers supported_versions, which was not offered")
         version = extensions.parse_supported_versions_server(body)
         if message.legacy_version != _TLS12:
-            raise IllegalParameter("legacy_version of a TLS 1.3 ServerHello must be 0x0303")
+            raise ProtocolVersionUnsupported("legacy_version of a TLS 1.3 ServerHello must be 0x0303")
         if version != _TLS13 or not config.minimum_version <= version <= config.maximum_version:
             raise IllegalParameter(f"the server chose version 0x{version:04x}, which was not offered this way")
         return version

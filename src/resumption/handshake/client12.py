@@ -21,6 +21,7 @@ from resumption.errors import (
 from resumption.handshake.established12 import ClientConnected, Exporter, Keys, RecordedTranscript, fits_suite
 from resumption.handshake.offer import Offered
 from resumption.handshake.state import Output, State, Transcript, on
+from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.gate import Answer, accepted, mechanism_of
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Reason, Resumption
@@ -44,11 +45,15 @@ _EMS = int(ExtensionType.extended_master_secret)
 _RENEGOTIATION_INFO = int(ExtensionType.renegotiation_info)
 _SESSION_TICKET = int(ExtensionType.session_ticket)
 _SERVER_NAME = int(ExtensionType.server_name)
+_SUPPORTED_GROUPS = int(ExtensionType.supported_groups)
 _POINT_FORMATS = int(ExtensionType.ec_point_formats)
 _EMS_FLAG = 1  # bit 0 of a session's flags
 
-# What a TLS 1.2 ServerHello may answer; extensions of TLS 1.3 do not belong there.
-_SERVER_HELLO_EXTENSIONS = frozenset({_ALPN, _EMS, _RENEGOTIATION_INFO, _SESSION_TICKET, _SERVER_NAME, _POINT_FORMATS})
+# What a TLS 1.2 ServerHello may answer; extensions of TLS 1.3 do not belong there. Nor does supported_groups, but there
+# are load balancers that send it: other clients pass over it, and so does this one.
+_SERVER_HELLO_EXTENSIONS = frozenset(
+    {_ALPN, _EMS, _RENEGOTIATION_INFO, _SESSION_TICKET, _SERVER_NAME, _POINT_FORMATS, _SUPPORTED_GROUPS}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,10 +358,10 @@ class ExpectTicket(State):
     def on_new_session_ticket(
         self, message: messages12.NewSessionTicket, raw: bytes, out: Output
     ) -> ExpectChangeCipherSpec:
-        """A ticket names the session by its own digest; an empty one changes nothing."""
+        """A ticket names the session by its own digest; one that is empty or too long changes nothing."""
         progress = self.progress
         progress.transcript.add(raw)
-        if not message.ticket:
+        if not 0 < len(message.ticket) <= MAX_OFFERED_LENGTH:
             return ExpectChangeCipherSpec(progress)
         data = progress.data.replaced(
             session_id=hashlib.sha256(message.ticket).digest(),

@@ -20,7 +20,6 @@ from resumption.errors import (
     MissingExtension,
     PeerError,
     UnexpectedMessage,
-    UnsupportedExtension,
 )
 from resumption.handshake.authentication13 import send_certificate
 from resumption.handshake.established13 import (
@@ -31,6 +30,7 @@ from resumption.handshake.established13 import (
     log_application_secrets,
 )
 from resumption.handshake.offer import Offered
+from resumption.handshake.placement import Place, check_request, check_response
 from resumption.handshake.state import Output, State, Transcript, on
 from resumption.session.gate import Answer, accepted, mechanism_of
 from resumption.session.model import SessionData
@@ -57,31 +57,11 @@ __all__ = [
 
 _KEY_SHARE = int(ExtensionType.key_share)
 _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
-_SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
 _SERVER_NAME = int(ExtensionType.server_name)
 _SUPPORTED_GROUPS = int(ExtensionType.supported_groups)
 _ALPN = int(ExtensionType.application_layer_protocol_negotiation)
 _SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
-
-# Where each extension may appear. RFC 9846, section 4.3 [8446: 4.2].
-_SERVER_HELLO_EXTENSIONS = frozenset({_KEY_SHARE, _PRE_SHARED_KEY, _SUPPORTED_VERSIONS})
-_ENCRYPTED_EXTENSIONS = frozenset(
-    {_SERVER_NAME, _SUPPORTED_GROUPS, _ALPN}
-    | {
-        int(number)
-        for number in (
-            ExtensionType.max_fragment_length,
-            ExtensionType.record_size_limit,
-            ExtensionType.early_data,
-            ExtensionType.client_certificate_type,
-            ExtensionType.server_certificate_type,
-        )
-    }
-)
-_CERTIFICATE_EXTENSIONS = frozenset(
-    {int(ExtensionType.status_request), int(ExtensionType.signed_certificate_timestamp)}
-)
 
 
 def second_retry() -> PeerError:
@@ -89,25 +69,16 @@ def second_retry() -> PeerError:
     return UnexpectedMessage("a second HelloRetryRequest came")
 
 
-def check_answered(offered: dict[int, bytes], received: dict[int, bytes], allowed: frozenset[int], where: str) -> None:
-    """A response may only answer what was offered, and only where it belongs. RFC 9846, section 4.3 [8446: 4.2]."""
-    for number in received:
-        if number not in offered:
-            raise UnsupportedExtension(f"{where} answers {name_of(ExtensionType, number)}, which was not offered")
-        if number not in allowed:
-            raise IllegalParameter(f"{name_of(ExtensionType, number)} does not belong in {where}")
-
-
 def on_server_hello(
     offered: Offered, message: ServerHello, transcript: Transcript, out: Output
 ) -> ExpectEncryptedExtensions:
     """Take the server's key share and its answer to the PSK, and switch both directions to handshake keys."""
     received = message.extensions
-    check_answered(offered.hello.extensions, received, _SERVER_HELLO_EXTENSIONS, "the ServerHello")
+    check_response(offered.hello.extensions, received, Place.SH)
     suite = SUITES[message.cipher_suite]
     resumed = _PRE_SHARED_KEY in received
     if resumed:
-        # check_answered already refused an answer to a PSK that was not offered (F29).
+        # check_response already refused an answer to a PSK that was not offered (F29).
         verdict = accepted(
             (offered.session.data,) if offered.session is not None else (),
             Answer(
@@ -135,7 +106,7 @@ def on_server_hello(
         random = offered.hello.random
         out.log_secret("CLIENT_HANDSHAKE_TRAFFIC_SECRET", random, secrets.client_handshake_traffic_secret)
         out.log_secret("SERVER_HANDSHAKE_TRAFFIC_SECRET", random, secrets.server_handshake_traffic_secret)
-    if config.middlebox_compatibility and offered.retry_group is None:
+    if config.middlebox_compatibility and not offered.retried:
         out.send_change_cipher_spec()
     out.read_with(RecordOpener13(suite, secrets.server_handshake_traffic_secret))
     out.write_with(RecordSealer13(suite, secrets.client_handshake_traffic_secret))
@@ -172,7 +143,7 @@ class ExpectEncryptedExtensions(_Handshaking):
         """What the server answers to the hello, now confidential."""
         self.transcript.add(raw)
         offered, received = self.offered, message.extensions
-        check_answered(offered.hello.extensions, received, _ENCRYPTED_EXTENSIONS, "EncryptedExtensions")
+        check_response(offered.hello.extensions, received, Place.EE)
         alpn = None
         if received.get(_SERVER_NAME):
             raise DecodeError("the server's server_name extension is not empty")
@@ -237,6 +208,7 @@ class ExpectCertificateOrRequest(_Handshaking):
         self.transcript.add(raw)
         if message.certificate_request_context:
             raise IllegalParameter("a CertificateRequest inside the handshake must have an empty context")
+        check_request(message.extensions, Place.CR)
         if _SIGNATURE_ALGORITHMS not in message.extensions:
             raise MissingExtension("the CertificateRequest has no signature_algorithms")
         schemes = extensions.parse_signature_algorithms(message.extensions[_SIGNATURE_ALGORITHMS])
@@ -281,7 +253,7 @@ def take_certificate(
     if not message.certificate_list:
         raise DecodeError("the server's Certificate holds no certificate")
     for entry in message.certificate_list:
-        check_answered(offered.hello.extensions, entry.extensions, _CERTIFICATE_EXTENSIONS, "a CertificateEntry")
+        check_response(offered.hello.extensions, entry.extensions, Place.CT)
     transcript.add(raw)
     chain = tuple(entry.cert_data for entry in message.certificate_list)
     return ExpectCertificateVerify(negotiated, transcript, secrets, offered, requested, chain)

@@ -10,10 +10,11 @@ from resumption.config import ClientConfig, Config, ServerConfig
 from resumption.constants import MAX_TICKET_LIFETIME_S, ExtensionType, KeyUpdateRequest, ProtocolVersion
 from resumption.crypto.schedule13 import MasterSecrets, resumption_psk
 from resumption.crypto.suites import SuiteFacts
-from resumption.errors import TooManyMessages
+from resumption.errors import IllegalParameter, TooManyMessages
 from resumption.handshake.events import KeysUpdated
+from resumption.handshake.placement import Place, check_request
 from resumption.handshake.state import Output, State, on
-from resumption.handshake.tickets import lifetime_of, seal_session
+from resumption.handshake.tickets import MAX_OFFERED_LENGTH, lifetime_of, seal_session
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions
@@ -117,6 +118,8 @@ class _Connected(State):
 
     def _update_keys(self, message: KeyUpdate, out: Output) -> None:
         self.budget.spend()
+        if message.request_update not in (_UPDATE_NOT_REQUESTED, _UPDATE_REQUESTED):
+            raise IllegalParameter(f"a KeyUpdate with request_update {message.request_update}")
         out.update_read_key()
         if message.request_update == _UPDATE_REQUESTED:
             out.send(KeyUpdate(_UPDATE_NOT_REQUESTED).pack())
@@ -137,10 +140,11 @@ class ClientConnected(_Connected):
     def on_new_session_ticket(self, message: NewSessionTicket, raw: bytes, out: Output) -> ClientConnected:
         """Make a session of its own for each ticket; the parent is never changed. RFC 9846, section 4.7.1."""
         self.budget.spend()
+        check_request(message.extensions, Place.NST)
         max_early_data = 0
         if _EARLY_DATA in message.extensions:
             max_early_data = extensions.parse_early_data_ticket(message.extensions[_EARLY_DATA])
-        if message.ticket_lifetime == 0:
+        if message.ticket_lifetime == 0 or len(message.ticket) > MAX_OFFERED_LENGTH:
             return self  # to be discarded at once
         data = self.data.replaced(
             session_id=hashlib.sha256(message.ticket).digest(),

@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from resumption.config import ServerConfig
-from resumption.constants import ProtocolVersion
+from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
 from resumption.crypto.protection import RecordOpener13
 from resumption.crypto.schedule13 import HandshakeSecrets, MasterSecrets
 from resumption.crypto.signatures import certificate_verify_content, verify
 from resumption.errors import CertificateRequired, IllegalParameter
 from resumption.handshake.established13 import Budget, Negotiated, ServerConnected, TicketSecrets
+from resumption.handshake.placement import Place, check_response
 from resumption.handshake.state import Output, State, Transcript, on
-from resumption.session.model import SessionData
+from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Resumption
 from resumption.wire.messages import Certificate, CertificateVerify, Finished
 
 __all__ = ["ExpectCertificate", "ExpectCertificateVerify", "ExpectFinished", "Handshaking", "Identity", "Progress"]
 
 _TLS13 = int(ProtocolVersion.TLSv1_3)
+_ASKED = frozenset({int(ExtensionType.signature_algorithms)})  # what our CertificateRequest holds
 
 
 class Handshaking(State):
@@ -57,6 +59,7 @@ class Progress:
     secrets: HandshakeSecrets
     master: MasterSecrets
     resumption: Resumption
+    session: Session | None  # what resumes the connection
     psk_dhe_ke: bool
 
     @property
@@ -87,8 +90,7 @@ class ExpectCertificate(Handshaking):
                 raise CertificateRequired("this server requires a client certificate")
             return ExpectFinished(progress, Identity((), 0, now, now + config.max_auth_age_s))
         for entry in message.certificate_list:
-            if entry.extensions:
-                raise IllegalParameter("the client's CertificateEntry answers an extension that was not asked for")
+            check_response(_ASKED, entry.extensions, Place.CT)
         chain = tuple(entry.cert_data for entry in message.certificate_list)
         if config.trust is not None:
             config.trust.verify_client(chain, now)
@@ -151,6 +153,8 @@ class ExpectFinished(Handshaking):
             auth_time=identity.auth_time,
             deadline=identity.deadline,
         )
+        if progress.session is not None:
+            out.resume(progress.session)
         out.complete(progress.resumption, data)
         connected = ServerConnected(
             config,

@@ -31,4 +31,4 @@ class Offered:
     session: Session | None
     early: EarlySecret | None
     reason: Reason | None
-    retry_group: int | None = None
+    retried: bool = False  # this is the second hello

@@ -151,11 +151,13 @@ def _judge(choice: Choice, session: Session, mechanism: Mechanism, out: Output) 
     return _answer_resumed(choice, session, mechanism, out)
 
 
-def _server_hello(choice: Choice, suite: SuiteFacts, session_id: bytes, ticket: bool) -> ServerHello:
+def _server_hello(
+    choice: Choice, suite: SuiteFacts, session_id: bytes, ticket: bool, resumed: bool = False
+) -> ServerHello:
     """The ServerHello: only what the client offered is answered. RFC 5246, section 7.4.1.3."""
     config, facts = choice.config, choice.facts
     bodies: dict[int, bytes] = {}
-    if facts.server_name:
+    if facts.server_name and not resumed:  # not when a session is resumed: RFC 6066, section 3
         bodies[_SERVER_NAME] = b""
     if facts.renegotiation_info is not None or _RENEGOTIATION_SCSV in facts.hello.cipher_suites:
         bodies[_RENEGOTIATION_INFO] = _EMPTY_RENEGOTIATION_INFO
@@ -177,11 +179,12 @@ def _answer_resumed(choice: Choice, session: Session, mechanism: Mechanism, out:
     """The abbreviated handshake: the server finishes first. RFC 5246, section 7.3; RFC 5077, section 3.4."""
     config, facts = choice.config, choice.facts
     hello = facts.hello
+    out.hold(session)
     before = session.data
     now = config.clock()
     suite = SUITES[before.cipher]
     renew = choice.wants_ticket and now - before.time > before.timeout / 2
-    answer = _server_hello(choice, suite, hello.legacy_session_id, renew)
+    answer = _server_hello(choice, suite, hello.legacy_session_id, renew, resumed=True)
     raw = answer.pack()
     transcript = Transcript(suite.hash, choice.raw, raw)
     out.send(raw)

@@ -21,17 +21,19 @@ from resumption.errors import (
     HandshakeFailure,
     IllegalParameter,
     MissingExtension,
+    ProtocolVersionUnsupported,
 )
 from resumption.handshake.authentication13 import certificate_message, send_certificate_verify
 from resumption.handshake.established13 import Negotiated, log_application_secrets
 from resumption.handshake.events import NeedSession
 from resumption.handshake.finish13 import ExpectCertificate, ExpectFinished, Handshaking, Identity, Progress
 from resumption.handshake.hello import ClientHelloFacts
+from resumption.handshake.placement import Place, check_request
 from resumption.handshake.state import AwaitingAnswer, Output, Transcript, on
 from resumption.handshake.tickets import open_session
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session
-from resumption.session.verdicts import Abort, Mechanism, Reason, Resumption
+from resumption.session.verdicts import Mechanism, Reason, Resumption
 from resumption.wire import extensions
 from resumption.wire.messages import (
     HELLO_RETRY_REQUEST_RANDOM,
@@ -61,7 +63,8 @@ _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
 _SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
 _SELECTED_VERSION = extensions.pack_supported_versions_server(_TLS13)
 _MAX_IDENTITIES = 8  # tried per hello; the rest is ignored
-_STATEFUL_LENGTH = 32  # a stateful ticket is a session id; a sealed one is always longer
+_STATEFUL_LENGTH = 32  # a stateful ticket is a session id of at most 32 bytes; a sealed one is always longer
+_MAX_SKIPPED = 2**15  # bytes of refused early data that are skipped
 
 # What may differ between the first and the second ClientHello. RFC 9846, section 4.2.2 [8446: 4.1.2].
 _MAY_CHANGE = frozenset({_KEY_SHARE, _COOKIE, _EARLY_DATA, _PADDING, _PRE_SHARED_KEY})
@@ -87,6 +90,9 @@ def negotiate(
 ) -> ExpectSecondClientHello | AwaitSession | Answered:
     """Answer a first ClientHello in TLS 1.3. RFC 9846, section 4.2 [8446: 4.1.1]."""
     hello = facts.hello
+    if hello.legacy_version != _TLS12:
+        raise ProtocolVersionUnsupported("legacy_version of a TLS 1.3 ClientHello must be 0x0303")
+    check_request(hello.extensions, Place.CH)
     if hello.legacy_compression_methods != b"\x00":
         raise IllegalParameter("a TLS 1.3 ClientHello offers exactly the null compression method")
     suite = next((SUITES[suite] for suite in config.suites_13 if suite in hello.cipher_suites), None)
@@ -96,8 +102,10 @@ def negotiate(
     if (groups is None) != (shares is None):
         raise MissingExtension("supported_groups and key_share must come together")
     if groups is None or shares is None:
-        # A PSK-only hello (psk_ke) is not served: every resumption here has its own key exchange (F48).
-        raise MissingExtension("the ClientHello has no key_share")
+        if facts.psk is None:
+            raise MissingExtension("the ClientHello has neither a key_share nor a PSK")
+        # psk_ke is not served: every resumption here has its own key exchange (F48).
+        raise HandshakeFailure("the client offers a PSK without a key exchange")
     check_shares(groups, shares)
     offered_shares = dict(shares)
     common = [group for group in config.groups if group in groups]
@@ -120,6 +128,8 @@ def negotiate(
     out.send(retry)
     if hello.legacy_session_id:
         out.send_change_cipher_spec()
+    if _EARLY_DATA in hello.extensions:
+        out.skip_early_data(_MAX_SKIPPED)
     return ExpectSecondClientHello(config, facts, suite, wanted, alpn, Transcript.after_retry(suite.hash, raw, retry))
 
 
@@ -162,8 +172,7 @@ class ExpectSecondClientHello(Handshaking):
         for number in was.keys() | now.keys():
             if number not in _MAY_CHANGE and was.get(number) != now.get(number):
                 raise IllegalParameter(f"extension {number} differs between the two ClientHellos")
-        if _PRE_SHARED_KEY in now and _PRE_SHARED_KEY not in was:
-            raise IllegalParameter("the second ClientHello offers a PSK that the first did not")
+        _check_psks(self.first, facts)
         if _EARLY_DATA in now:
             raise IllegalParameter("the second ClientHello may not announce early data")
         if _COOKIE in now:
@@ -175,6 +184,16 @@ class ExpectSecondClientHello(Handshaking):
             raise IllegalParameter(f"the second ClientHello has no key share for {name_of(NamedGroup, self.group)}")
         choice = Choice(self.config, facts, raw, self.transcript, self.suite, self.group, shares[0][1], self.alpn, True)
         return choose_session(choice, 0, None, out)
+
+
+def _check_psks(first: ClientHelloFacts, second: ClientHelloFacts) -> None:
+    """The second hello may leave PSKs out, but not bring new ones or another order. RFC 9846, section 4.2.2."""
+    if second.psk is None:
+        return
+    before = iter([identity for identity, _ in first.psk.identities] if first.psk is not None else ())
+    for identity, _ in second.psk.identities:
+        if identity not in before:  # goes on from where the one before it was found
+            raise IllegalParameter("the second ClientHello offers a PSK that the first did not, or in another order")
 
 
 def choose_session(choice: Choice, index: int, reason: Reason | None, out: Output) -> AwaitSession | Answered:
@@ -192,7 +211,7 @@ def choose_session(choice: Choice, index: int, reason: Reason | None, out: Outpu
     mechanisms = config.mechanisms
     for position in range(index, min(len(psk.identities), _MAX_IDENTITIES)):
         identity = psk.identities[position][0]
-        if len(identity) == _STATEFUL_LENGTH:
+        if len(identity) <= _STATEFUL_LENGTH:
             if Mechanism.STATEFUL_13 not in mechanisms:
                 reason = Reason.MECHANISM_DISABLED
                 continue
@@ -228,9 +247,7 @@ def judge(choice: Choice, session: Session, mechanism: Mechanism) -> Reason | No
         choice.config.clock(),
         resumable=session.is_resumable,
     )
-    if isinstance(verdict, Abort):
-        raise HandshakeFailure(f"the offered session cannot be resumed: {verdict.reason.sentence}")
-    return verdict.reason
+    return verdict.reason  # never an Abort: those are about the extended master secret, which TLS 1.3 does not have
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +283,7 @@ def accept(
     except DecryptError:
         session.release(out.holder)
         raise
+    out.hold(session)
     if mechanism is Mechanism.STATEFUL_13 and not out.consume(session):
         out.decline(session, Reason.ALREADY_SPENT)
         return choose_session(choice, position + 1, Reason.ALREADY_SPENT, out)
@@ -318,6 +336,8 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
     secrets = early.handshake(shared_secret, transcript.digest())
     out.write_with(RecordSealer13(suite, secrets.server_handshake_traffic_secret))
     out.read_with(RecordOpener13(suite, secrets.client_handshake_traffic_secret))
+    if _EARLY_DATA in hello.extensions:
+        out.skip_early_data(_MAX_SKIPPED)
     negotiated = Negotiated(config, suite, choice.group, facts.server_name, bool(facts.server_name), choice.alpn)
     bodies = {}
     if facts.server_name:
@@ -354,11 +374,11 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
         before = accepted.session.data
         identity = Identity(before.peer_chain, before.verify_result, before.auth_time, before.deadline)
         resumption = Resumption(True, mechanism=accepted.mechanism, age_s=max(0.0, now - before.time))
-        out.resume(accepted.session)
     else:
         identity = Identity((), 0, now, now + config.max_auth_age_s)
         resumption = Resumption(False, reason or Reason.NOT_OFFERED)
-    progress = Progress(negotiated, transcript, secrets, master, resumption, facts.psk_dhe_ke)
+    session = accepted.session if accepted is not None else None
+    progress = Progress(negotiated, transcript, secrets, master, resumption, session, facts.psk_dhe_ke)
     return ExpectCertificate(progress) if asked else ExpectFinished(progress, identity)
 
 

@@ -43,6 +43,10 @@ class Output(Protocol):
     def write_with(self, sealer: RecordSealer) -> None:
         """Seal what follows with ``sealer``; what was queued goes out under the old key."""
 
+    def skip_early_data(self, limit: int) -> None:
+        """Pass over the records of early data that was refused: those that do not open, until one does. At most
+        ``limit`` bytes of them."""
+
     def update_read_key(self) -> None:
         """Step the reading key: the peer sent KeyUpdate."""
 
@@ -67,8 +71,12 @@ class Output(Protocol):
     def consume(self, session: Session) -> bool:
         """Spend a single-use session, atomically: False if another connection was first."""
 
+    def hold(self, session: Session) -> None:
+        """``session`` is to resume this connection: the reference that ``holder`` holds is the connection's from now
+        on, however the handshake ends."""
+
     def resume(self, session: Session) -> None:
-        """``session`` resumes this connection: its reference, held by ``holder``, becomes the connection's."""
+        """``session``, which the connection holds, resumes it: the handshake succeeded."""
 
     def decline(self, session: Session, reason: Reason) -> None:
         """The gate refused ``session``: give back the reference that ``holder`` holds."""

@@ -9,7 +9,9 @@ from resumption.session import der, packed
 from resumption.session.model import Holder, Session, SessionData
 from resumption.session.verdicts import Mechanism
 
-__all__ = ["lifetime_of", "open_session", "seal_session"]
+__all__ = ["MAX_OFFERED_LENGTH", "lifetime_of", "open_session", "seal_session"]
+
+MAX_OFFERED_LENGTH = 2**15  # bytes of a ticket: a longer one may not fit a ClientHello beside everything else
 
 
 def lifetime_of(config: ServerConfig, data: SessionData, now: float) -> int:

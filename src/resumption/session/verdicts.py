@@ -91,7 +91,7 @@ class Reason(StrEnum):
     EMS_REQUIRED = "ems-required", "an extended master secret is required here"
 
     # The client's side of the gate.
-    NOTHING_TO_OFFER = "nothing-to-offer", "the session has neither an id nor a ticket"
+    NOTHING_TO_OFFER = "nothing-to-offer", "the session has neither an id nor a ticket that can be offered"
     NOT_VERIFIED = "not-verified", "the server was not verified when the session was made"
     NAME_NOT_COVERED = "name-not-covered", "nothing shows that the session's certificate is valid for this name"
     STATUS_NOT_FRESH = "status-not-fresh", "the server's revocation status has to be asked for again"
