@@ -142,13 +142,15 @@ class AsyncStream(Face):
         """Wait until ``wanted`` bytes are buffered; False if the peer closed before. With ``_reading`` held."""
         pump, link = self._pump, self._link
         try:
+            self._check_open()
             while pump.buffered < wanted:
-                if pump.connection.peer_closed and not self._closed:
+                if pump.connection.peer_closed:
                     return False
-                self._check()
+                pump.check()
                 link.wanted = wanted
                 link.control_reading()
                 await link.change()
+                self._check_open()
         finally:
             link.wanted = 0
         return True
@@ -319,9 +321,12 @@ class AsyncStream(Face):
         self._pump.release()
 
     def _check(self) -> None:
+        self._check_open()
+        self._pump.check()
+
+    def _check_open(self) -> None:
         if self._closed:
             raise UsageError("the stream is closed")
-        self._pump.check()
 
     async def __aenter__(self) -> Self:
         return self
