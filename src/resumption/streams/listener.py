@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from resumption.connection import Connection
 from resumption.errors import UsageError
@@ -75,9 +75,10 @@ class Listener:
         return cls(sock, factory, outside, timeout=timeout, defer_tickets=defer_tickets)
 
     @property
-    def address(self) -> Any:
-        """Where it listens, as of ``socket.getsockname``."""
-        return self._sock.getsockname()
+    def address(self) -> Address:
+        """Where it listens: host and port, or a Unix socket's path."""
+        name = self._sock.getsockname()
+        return name if isinstance(name, str) else (name[0], name[1])
 
     def accept(self, timeout: float | None = None, *, do_handshake: bool = False) -> Stream:
         """The next connection, within ``timeout`` seconds (None: no limit) including, if asked for, its handshake.
