@@ -188,10 +188,10 @@ class Server13(Peer13):
         data = self.sealer.seal_many(22, finished + behind)
         self.master = self.secrets.into_master(self.digest())
         self.give(data)
+        self.sealer = RecordSealer13(self.suite, self.master.server_application_traffic_secret)
         if self.error is None:
             self.read_flight()
-        self.sealer = RecordSealer13(self.suite, self.master.server_application_traffic_secret)
-        self.opener = RecordOpener13(self.suite, self.master.client_application_traffic_secret)
+            self.opener = RecordOpener13(self.suite, self.master.client_application_traffic_secret)
         return self
 
     def read_flight(self) -> None:
