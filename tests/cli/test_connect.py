@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import ssl
 import stat
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 import typer
 
 from resumption import Session
+from resumption.cli.certificates import Certificates
 from resumption.cli.connect import parse_address
 from resumption.cli.output import Status
 from tests.cli.commands import Served, Shown, invoke, run
@@ -216,29 +220,73 @@ def test_a_session_of_garbage_is_refused(server: Served, tmp_path: Path) -> None
     assert connect(server, "--sess-in", path).exit_code == Status.USAGE
 
 
-def test_no_session_worth_saving_is_said(tmp_path: Path, certificates: Any) -> None:
-    import ssl
-
+@contextlib.contextmanager
+def stdlib_server(
+    certificates: Certificates, answer: Callable[[ssl.SSLSocket], object], *, tickets: int = 2
+) -> Iterator[str]:
+    """A server made of the standard library's ssl that treats one client as ``answer`` says; yields its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.chain, certificates.key)
-    context.num_tickets = 0
+    context.num_tickets = tickets
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def answer() -> None:
+        def serve() -> None:
             sock, _ = listener.accept()
             with sock, context.wrap_socket(sock, server_side=True) as stream:
-                stream.recv(100)
+                answer(stream)
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=serve)
         thread.start()
-        path = tmp_path / "none.pem"
-        target = f"localhost:{listener.getsockname()[1]}"
-        done = invoke("connect", target, "--ca", certificates.authority, "--sess-out", path, "--json")
+        yield f"localhost:{listener.getsockname()[1]}"
         thread.join(20)
+
+
+def cut_off(words: bytes) -> Callable[[ssl.SSLSocket], object]:
+    """Say this and hang up, without close_notify."""
+
+    def answer(stream: ssl.SSLSocket) -> None:
+        stream.recv(1000)
+        stream.sendall(words)
+
+    return answer
+
+
+def test_no_session_worth_saving_is_said(tmp_path: Path, certificates: Certificates) -> None:
+    path = tmp_path / "none.pem"
+    with stdlib_server(certificates, lambda stream: stream.recv(100), tickets=0) as target:
+        done = invoke("connect", target, "--ca", certificates.authority, "--sess-out", path, "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["saved"] is None
     assert "nothing was saved" in done.stderr
     assert not path.exists()
+
+
+@pytest.mark.parametrize("how", [["--get"], []])
+def test_an_answer_that_is_cut_off_is_shown_with_a_warning(certificates: Certificates, how: list[str]) -> None:
+    with stdlib_server(certificates, cut_off(b"HTTP/1.0 200 OK\r\n\r\nhalf a pa")) as target:
+        done = invoke("connect", target, "--ca", certificates.authority, "--quiet", *how, stdin="GET /\r\n\r\n")
+    assert done.exit_code == 0
+    assert done.stdout.endswith("half a pa")
+    assert "without close_notify" in done.stderr
+
+
+def test_what_is_no_http_is_shown_as_it_is(certificates: Certificates) -> None:
+    with stdlib_server(certificates, cut_off(b"250 hello")) as target:
+        done = invoke("connect", target, "--ca", certificates.authority, "--quiet", "--get")
+    assert (done.exit_code, done.stdout) == (0, "250 hello")
+
+
+def test_a_server_that_does_not_close_is_left_after_the_timeout(certificates: Certificates) -> None:
+    left = threading.Event()
+
+    def hold(stream: ssl.SSLSocket) -> None:
+        stream.sendall(b"wait")
+        left.wait(20)
+
+    with stdlib_server(certificates, hold) as target:
+        done = run("connect", target, "--ca", certificates.authority, "--quiet", "--timeout", "1.5", stdin=b"anything")
+        left.set()
+    assert (done.returncode, done.stdout) == (0, b"wait")
 
 
 def test_a_saved_file_is_a_session_that_openssl_would_read(server: Served, tmp_path: Path) -> None:

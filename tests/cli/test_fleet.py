@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from resumption.cli.fleet import Fleet, SharedPort, numbered
 from resumption.cli.pages import make_request, parse_answer
 from resumption.cli.processes import ChildFailed, Deadline, Line
 from resumption.cli.worker import WorkerSettings
+from resumption.errors import ConfigurationError
 
 LIMIT = 60.0
 
@@ -101,3 +103,27 @@ def test_a_shared_port_is_kept_without_listening() -> None:
             socket.create_connection(("127.0.0.1", port.port), timeout=5)
     finally:
         port.close()
+
+
+def test_where_sockets_cannot_share_a_port_workers_share_a_socket(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    events: list[Line] = []
+    deadline = Deadline(LIMIT)
+    with (
+        Fleet(settings(certificates, 2), deadline, events.append) as fleet,
+        ClientContext(trust=str(certificates.authority)) as client,
+    ):
+        for _ in range(4):
+            visit(client, fleet)
+        fleet.end(deadline)
+    assert [event["resumed"] for event in events] == [False, True, True, True]
+
+
+def test_where_they_cannot_share_anything_it_is_said(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(ConfigurationError, match="use one worker"):
+        Fleet(settings(certificates, 2), Deadline(LIMIT))
