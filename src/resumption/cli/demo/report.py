@@ -221,7 +221,7 @@ def to_json(found: Findings) -> dict[str, Any]:
 def show(found: Findings) -> None:
     """The table, the life of a session, and the claims, on standard output."""
     rows = [*found.rows, *([found.stdlib] if found.stdlib is not None else [])]
-    columns = ["", "resumed", "elsewhere", "by worker", "ms", "ms, full", "bytes", "bytes, full"]
+    columns = ["", "resumed", "elsewhere", "by worker", "ms", "full\nms", "bytes", "full\nbytes"]
     show_table(
         columns,
         [_cells(row) for row in rows] + _guest_cells(found),
@@ -269,7 +269,7 @@ def _guest_cells(found: Findings) -> list[list[str]]:
     if guest is None:
         return []
     resumed = {RESUMED: "1/1", ABSENT: ABSENT}.get(guest.resumed, "0/1")
-    return [["openssl s_client, our session", resumed, "", "", "", "", "", ""]]
+    return [["openssl, our session", resumed, "", "", "", "", "", ""]]
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -46,7 +46,7 @@ class Kind:
 
 KINDS = (
     Kind("TLS 1.3 tickets", "tickets", Mechanism.STATELESS_13),
-    Kind("TLS 1.3 stateful, by the store", "stateful", Mechanism.STATEFUL_13, stateful=True),
+    Kind("TLS 1.3 stateful", "stateful", Mechanism.STATEFUL_13, stateful=True),
     Kind("TLS 1.2 tickets", "tickets-12", Mechanism.TICKET_12, tls12=True),
 )
 
@@ -174,7 +174,7 @@ class _Story:
                 },
                 self._deadline,
             )
-            row = _row("the standard library's ssl, TLS 1.3", "", answer)
+            row = _row("standard library ssl", "", answer)
             self._found.stdlib = row
             self._found.stdlib_version = answer["version"]
             self._tell(f"the standard library's ssl: {row.resumed} of {row.of} resumed")
