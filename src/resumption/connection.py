@@ -390,8 +390,9 @@ class Connection(SessionOwner):
 
     def read_with(self, opener: RecordOpener) -> None:
         """Change the reading key. For states."""
+        first = isinstance(self._opener, PlainOpener)
         super().read_with(opener)
-        self._unsettled = self.is_server and self._data is None and isinstance(opener, RecordOpener13)
+        self._unsettled = first and self.is_server and isinstance(opener, RecordOpener13)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 

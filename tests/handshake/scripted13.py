@@ -328,7 +328,7 @@ class Client13(Peer13):
     def second_hello(self, **changes: Any) -> ClientHello:
         """The hello that was said, with the new share."""
         add = {int(E.key_share): ext.pack_key_share_client(tuple((one.group, one.public) for one in self.shares))}
-        bodies = edited(self.sent.extensions, {**add, **changes.pop("add", {})}, changes.pop("drop", ()))
+        bodies = edited(edited(self.sent.extensions, add), changes.pop("add", {}), changes.pop("drop", ()))
         return replace(self.sent, **{"extensions": bodies, **changes})
 
     def read_hello(self) -> Self:

@@ -29,6 +29,7 @@ _PARSERS: dict[int, Callable[[bytes], Any]] = {
         ExtensionType.key_share: extensions.parse_key_share_client,
         ExtensionType.pre_shared_key: extensions.parse_pre_shared_key_client,
         ExtensionType.cookie: extensions.parse_cookie,
+        ExtensionType.early_data: extensions.parse_early_data,
         ExtensionType.extended_master_secret: extensions.parse_extended_master_secret,
         ExtensionType.session_ticket: extensions.parse_session_ticket,
         ExtensionType.renegotiation_info: extensions.parse_renegotiation_info,
