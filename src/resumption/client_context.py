@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from resumption.config import ClientConfig
 from resumption.connection import Connection
@@ -28,7 +29,33 @@ _TLS13 = int(ProtocolVersion.TLSv1_3)
 _numbers = itertools.count(1)
 
 
-__all__ = ["ClientContext"]
+if TYPE_CHECKING:
+    from resumption.streams.aio import AsyncStream
+
+__all__ = ["ClientContext", "Opening"]
+
+
+class Opening:
+    """A stream that is being opened: await it, once, or enter it with ``async with``, which closes it at the end."""
+
+    __slots__ = ("_opening", "_stream")
+
+    def __init__(self, opening: Coroutine[Any, Any, AsyncStream]) -> None:
+        self._opening = opening
+        self._stream: AsyncStream | None = None
+
+    def __await__(self) -> Generator[Any, Any, AsyncStream]:
+        return self._opening.__await__()
+
+    async def __aenter__(self) -> AsyncStream:
+        self._stream = await self._opening
+        return self._stream
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            await self._stream.__aexit__(kind, error, trace)
 
 
 class ClientContext(Context[ClientConfig]):
@@ -135,6 +162,29 @@ class ClientContext(Context[ClientConfig]):
             stream.close(harvest=False)
             raise
         return stream
+
+    def open(
+        self,
+        address: tuple[str, int],
+        *,
+        server_name: str | None = None,
+        session: Session | None = None,
+        purpose: str | None = None,
+        fresh: bool = False,
+    ) -> Opening:
+        """The asyncio twin of `connect`: await it for the stream, or use ``async with client.open(...) as stream``.
+
+        Put ``asyncio.timeout`` around it for a deadline. Raises what `connect` raises; then nothing is left open.
+        """
+        from resumption.streams.endpoints import open_connection  # asyncio is slow to import: only who uses it pays
+
+        connection = self.connection(
+            server_name or address[0],
+            session=session,
+            purpose=str(address[1]) if purpose is None else purpose,
+            fresh=fresh,
+        )
+        return Opening(open_connection(connection, address))
 
     def handshake_started(self, connection: SessionOwner) -> None:
         """Spend the newest session for this peer, now that it will really be offered."""

@@ -6,10 +6,10 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from types import EllipsisType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from resumption.config import ServerConfig
 from resumption.connection import Connection
@@ -29,12 +29,17 @@ from resumption.session.store import SessionStore, open_store
 from resumption.session.tickets import TicketKeys, TicketProtection
 from resumption.session.verdicts import Mechanism
 from resumption.streams.blocking import Stream
+from resumption.streams.listener import Listener
 from resumption.streams.sockets import Socket
 
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 _numbers = itertools.count(1)
 
+
+if TYPE_CHECKING:
+    from resumption.streams.aio import AsyncStream
+    from resumption.streams.endpoints import Server
 
 __all__ = ["ServerContext", "SharedStore"]
 
@@ -156,6 +161,34 @@ class ServerContext(Context[ServerConfig]):
         for data before it leaves.
         """
         return Stream(sock, self.connection(), self._shared, timeout=timeout, defer_tickets=defer_tickets)
+
+    def listen(
+        self, address: tuple[str, int], *, backlog: int = 128, timeout: float | None = None, reuse_port: bool = False
+    ) -> Listener:
+        """A blocking listener on a host and port (0: any that is free); its ``accept()`` gives streams.
+
+        ``timeout`` is what each operation of those streams may take, in seconds. Raises `OSError`.
+        """
+        return Listener.bind(
+            address, self.connection, self._shared, backlog=backlog, reuse_port=reuse_port, timeout=timeout
+        )
+
+    async def serve(
+        self,
+        handler: Callable[[AsyncStream], Awaitable[None]],
+        address: tuple[str, int],
+        *,
+        reuse_port: bool | None = None,
+        on_error: Callable[[Exception, Any], object] | None = None,
+    ) -> Server:
+        """Serve with asyncio: ``handler(stream)`` is awaited for each connection once its handshake is complete.
+
+        An error of one connection never ends the server: ``on_error(error, peer address)`` is told of it, or the log.
+        ``async with await server.serve(...)`` closes it at the end. Raises `OSError`.
+        """
+        from resumption.streams.endpoints import serve  # asyncio is slow to import: only who uses it pays
+
+        return await serve(self.connection, handler, address, self._shared, reuse_port=reuse_port, on_error=on_error)
 
 
 class SharedStore:
