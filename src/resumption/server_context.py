@@ -179,7 +179,7 @@ class ServerContext(Context[ServerConfig]):
         address: tuple[str, int],
         *,
         reuse_port: bool | None = None,
-        on_error: Callable[[Exception, Any], object] | None = None,
+        on_error: Callable[[Exception, Any], None] | None = None,
     ) -> Server:
         """Serve with asyncio: ``handler(stream)`` is awaited for each connection once its handshake is complete.
 
