@@ -581,6 +581,17 @@ async def test_unwrapping_what_is_gone(ends: Ends) -> None:
         await client.unwrap()
 
 
+async def test_unwrapping_what_is_gone_with_the_peers_last_word(ends: Ends) -> None:
+    client, line = ends
+    unwrapping = asyncio.create_task(client.unwrap())
+    await turns()
+    line.wire.hang_up()
+    line.deliver()
+    line.break_off(ConnectionResetError())
+    with pytest.raises(ConnectionResetError):
+        await unwrapping
+
+
 # --- as a socket -----------------------------------------------------------------------------------------------------
 
 

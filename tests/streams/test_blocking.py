@@ -15,6 +15,7 @@ from resumption.errors import (
     BadRecordMac,
     ConnectionFailed,
     HandshakeTimeout,
+    PeerError,
     UnexpectedEOF,
     UnknownCA,
     UsageError,
@@ -113,6 +114,14 @@ def test_a_certificate_that_is_not_trusted_is_told_to_the_peer_before_it_is_rais
         assert later.value.__cause__ is first.value
     client.close()
     assert wire.closed
+
+
+@pytest.mark.parametrize("greeting", [b"220 mail ready\r\n", b"HTTP/1.1 400 Bad Request\r\n", b"SSH-2.0-x\r\n"])
+def test_a_peer_that_speaks_something_else_is_not_waited_for(world: World, wire: Wire, greeting: bytes) -> None:
+    wire.hear = lambda data: None  # type: ignore[method-assign]
+    wire.inbox += greeting
+    with pytest.raises(PeerError):
+        Stream(wire, world.client()).do_handshake()
 
 
 def test_the_end_of_the_stream_in_the_handshake(world: World, wire: Wire) -> None:
@@ -324,6 +333,35 @@ def test_a_timeout_in_the_middle_of_an_exact_read_keeps_what_came(client: Stream
     assert client.pending == 3
     wire.say(b"def")
     assert client.read_exactly(6) == b"abcdef"
+
+
+def test_a_signal_between_a_header_and_its_record_loses_nothing(
+    client: Stream, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupt(BaseException):
+        pass
+
+    wire.say(b"data")
+    received = wire.recv
+
+    def interrupted(size: int) -> bytes:
+        if size != 5:
+            raise Interrupt
+        return received(size)
+
+    monkeypatch.setattr(wire, "recv", interrupted)
+    with pytest.raises(Interrupt):
+        client.recv()
+    monkeypatch.setattr(wire, "recv", received)
+    assert client.recv() == b"data"
+
+
+def test_the_facts_of_the_connection_are_the_streams(world: World) -> None:
+    wire = Wire(world.server(alpn=(b"h2",)))
+    client = Stream(wire, world.client(alpn=(b"http/1.1", b"h2")))
+    client.do_handshake()
+    assert client.alpn == b"h2"
+    assert client.server_name == "localhost"
 
 
 def test_an_error_of_the_socket_is_passed_on(client: Stream, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

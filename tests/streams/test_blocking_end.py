@@ -10,7 +10,8 @@ import pytest
 
 from resumption.errors import AlertReceived, ConnectionFailed, UnexpectedEOF, UsageError, WantRead
 from resumption.handshake.events import PeerClosed
-from resumption.streams.blocking import HARVEST_LIMIT, Stream
+from resumption.streams.blocking import Stream
+from resumption.streams.driver import HARVEST_LIMIT
 from tests.streams.conftest import Spawn
 from tests.streams.world import Quiet, Shelf, Wire, World, records
 
@@ -203,6 +204,18 @@ def test_no_more_is_read_than_the_limit(client: Stream, wire: Wire) -> None:
     before = len(wire.inbox)
     client.close()
     assert 0 < before - len(wire.inbox) <= HARVEST_LIMIT
+
+
+def test_a_socket_that_breaks_meanwhile_is_no_matter(
+    client: Stream, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(size: int) -> bytes:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(wire, "recv", broken)
+    client.close()
+    assert wire.closed
+    assert heard_goodbye(wire)
 
 
 def test_a_server_reads_nothing_more(world: World) -> None:

@@ -5,10 +5,11 @@ import logging
 import pytest
 
 from resumption.connection import Connection
-from resumption.errors import AlertReceived, BadRecordMac, ConnectionFailed, UnexpectedEOF, UsageError
+from resumption.errors import AlertReceived, BadRecordMac, ConnectionFailed, DecryptError, UnexpectedEOF, UsageError
 from resumption.handshake.events import NeedSession
 from resumption.session.model import Session
-from resumption.streams.pump import Pump, as_bytes
+from resumption.session.verdicts import Mechanism
+from resumption.streams.pump import Pump, as_bytes, body_length
 from tests.streams.world import Quiet, Shelf, World
 
 
@@ -206,6 +207,7 @@ def test_without_anyone_outside_a_question_is_answered_with_no(world: World) -> 
         assert pump.is_complete
         assert not client.session_reused
         assert not pump.errands
+        assert pump.run(NeedSession(b"id", 0x0304, Mechanism.STATEFUL_13, b"")) is None
         pump.release()
         client.free()
 
@@ -270,6 +272,51 @@ def test_events_of_direct_calls_are_collected(world: World) -> None:
     assert pump.connection.new_session_ticket()
     pump.collect()
     assert len(pump.errands) == 1
+
+
+def test_events_of_a_connection_that_has_failed_are_its_failure(pump: Pump) -> None:
+    with pytest.raises(UnexpectedEOF):
+        pump.connection.receive_eof()
+    pump.collect()
+    assert isinstance(pump.failure, UnexpectedEOF)
+
+
+def test_an_answer_that_makes_the_handshake_fail_is_a_failure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf()
+    with earlier_session(world, shelf) as session:
+        pump, client = Pump(world.stateful(), shelf), world.client()
+        client.set_session(session)
+        hello = bytearray(client.data_to_send())
+        hello[-1] ^= 1  # the binder
+        pump.feed(bytes(hello))
+        question = pump.errands.popleft()
+        pump.settle(question, pump.run(question))
+        with pytest.raises(DecryptError):
+            pump.check()
+        pump.release()
+        client.free()
+
+
+@pytest.mark.parametrize(
+    ("header", "length"),
+    [
+        (b"\x17\x03\x03\x00\x14", 20),
+        (b"\x14\x03\x03\x00\x01", 1),
+        (b"\x16\x03\x01\x40\x00", 1 << 14),
+        (b"\x17\x03\x03\x48\x00", (1 << 14) + 2048),
+        (b"\x17\x03\x03\x00\x00", 0),
+        (b"\x17\x03\x03\x48\x01", 0),
+        (b"\x13\x03\x03\x00\x14", 0),
+        (b"\x18\x03\x03\x00\x14", 0),
+        (b"\x17\x02\x03\x00\x14", 0),
+        (b"220 s", 0),
+        (b"HTTP/", 0),
+        (b"\x17\x03\x03\x00", 0),
+        (b"", 0),
+    ],
+)
+def test_the_body_behind_a_header(header: bytes, length: int) -> None:
+    assert body_length(header) == length
 
 
 @pytest.mark.parametrize("data", [b"abc", bytearray(b"abc"), memoryview(b"abc"), memoryview(bytearray(b"aabc"))[1:]])

@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Iterable
 
 from resumption.connection import Connection
-from resumption.constants import ProtocolVersion
+from resumption.constants import MAX_CIPHERTEXT_LENGTH_12, ContentType, ProtocolVersion
 from resumption.errors import ConnectionFailed, Error
 from resumption.handshake.events import DataReceived, Event, HandshakeCompleted, NeedSession, SessionIssued
 from resumption.session.model import Session
 from resumption.streams.outside import Outside
+from resumption.wire.records import RECORD_HEADER_LENGTH
 
-__all__ = ["SEND_CHUNK", "Errand", "Pump", "as_bytes"]
+__all__ = ["SEND_CHUNK", "Errand", "Pump", "as_bytes", "body_length"]
 
 #: Bytes of application data sealed at a time, which is what a large send holds in memory beside the caller's data.
 #: Measured: 256 KiB are no faster than 64, and cost twice the page faults.
@@ -29,6 +30,8 @@ Errand = NeedSession | SessionIssued
 
 _log = logging.getLogger("resumption.streams")
 _TLS13 = int(ProtocolVersion.TLSv1_3)
+_FIRST_TYPE = int(ContentType.change_cipher_spec)  # the four types are consecutive
+_LAST_TYPE = int(ContentType.application_data)
 
 
 class Pump:
@@ -116,6 +119,11 @@ class Pump:
     def is_at_end(self) -> bool:
         """Whether nothing more will come: closed by the peer, or failed."""
         return self.failure is not None or self.connection.peer_closed
+
+    @property
+    def is_between_records(self) -> bool:
+        """Whether no record is begun; so also at the end."""
+        return self.failure is not None or self.connection.bytes_needed in (0, RECORD_HEADER_LENGTH)
 
     def check(self) -> None:
         """Raise what ended the connection: itself the first time, then `ConnectionFailed` with it as its cause."""
@@ -208,6 +216,14 @@ class Pump:
             if isinstance(errand, SessionIssued):
                 errand.session.release(self.connection.holder)
         self.connection.free()
+
+
+def body_length(header: bytes) -> int:
+    """How many bytes follow ``header`` in its record; 0 if it is cut short or strange, for the engine to judge."""
+    if len(header) == RECORD_HEADER_LENGTH and header[1] == 3 and _FIRST_TYPE <= header[0] <= _LAST_TYPE:
+        length = header[3] << 8 | header[4]
+        return length if length <= MAX_CIPHERTEXT_LENGTH_12 else 0
+    return 0
 
 
 def as_bytes(data: bytes | bytearray | memoryview, whole: int = SEND_CHUNK) -> bytes | memoryview:
