@@ -18,6 +18,7 @@ __all__ = [
     "SSL_get_default_timeout",
     "SSL_get_num_tickets",
     "SSL_get_session",
+    "SSL_get_verify_result",
     "SSL_has_matching_session_id",
     "SSL_new_session_ticket",
     "SSL_session_reused",
@@ -45,18 +46,18 @@ def SSL_get1_session(ssl: Connection) -> Session | None:
 
 @succeeds
 def SSL_set_session(ssl: Connection, session: Session | None) -> None:
-    """The connection takes a reference of its own and gives back that of its session before. None clears."""
+    """+1 connection, -1 on the session that it had. None clears. False on a server, and once the handshake began."""
     ssl.set_session(session)
 
 
 @succeeds
 def SSL_copy_session_id(to: Connection, source: Connection) -> None:
-    """``to`` takes a reference of its own to the session of ``source``, and its session id context."""
+    """+1 connection ``to``, on the session of ``source``. Takes its session id context too."""
     to.copy_session_from(source)
 
 
 def SSL_dup(ssl: Connection) -> Connection:
-    """A new connection that shares the session, or, once the handshake began, the same one with one more reference."""
+    """+1 connection: the new one, on the shared session. Once the handshake began: the same one, to be freed twice."""
     return ssl.dup()
 
 
@@ -66,7 +67,7 @@ def SSL_session_reused(ssl: Connection) -> bool:
 
 
 def SSL_clear(ssl: Connection) -> bool:
-    """Gives the session back unless the end was clean. Ready for another handshake."""
+    """-1 connection unless its end was clean. Ready for another handshake."""
     ssl.clear()
     return True
 
@@ -77,13 +78,18 @@ def SSL_shutdown(ssl: Connection) -> bool:
 
 
 def SSL_free(ssl: Connection | None) -> None:
-    """Gives back every reference that the connection holds. None is a no-op."""
+    """-1 connection, on whatever sessions it holds. None is a no-op."""
     if ssl is not None:
         ssl.free()
 
 
+def SSL_get_verify_result(ssl: Connection) -> int:
+    """No reference changes. The X509_V_* code of the peer's verification; 0 is good, and also before the handshake."""
+    return 0 if ssl.facts is None else ssl.facts.verify_result
+
+
 def SSL_get_default_timeout(ssl: Connection) -> int:
-    """No reference changes. 7200 seconds, for every method."""
+    """No reference changes. 7200 seconds, for every connection."""
     return DEFAULT_SESSION_TIMEOUT_S
 
 
@@ -116,15 +122,11 @@ def SSL_set_num_tickets(ssl: Connection, number: int) -> None:
 
 
 def SSL_get_num_tickets(ssl: Connection) -> int:
-    """No reference changes."""
+    """No reference changes. TLS 1.3 tickets after a full handshake of this connection; 0 for a client."""
     return ssl.num_tickets
 
 
 @succeeds
-def _new_session_ticket(ssl: Connection) -> None:
-    ssl.new_session_ticket()
-
-
 def SSL_new_session_ticket(ssl: Connection) -> bool:
-    """The new session becomes the connection's. Queues one more ticket; False for a client, TLS 1.2, or too early."""
-    return _new_session_ticket(ssl)
+    """+1 connection, on the ticket's session; -1 on the one before. False for a client, TLS 1.2, or too early."""
+    return ssl.new_session_ticket()

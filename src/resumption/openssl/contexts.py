@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from resumption.client_context import ClientContext
-from resumption.errors import ConfigurationError
 from resumption.openssl.convention import succeeds
 from resumption.ownership import GenerateSessionId, NotResumable
 from resumption.server_context import ServerContext
@@ -23,6 +22,7 @@ __all__ = [
     "SSL_CTX_get_num_tickets",
     "SSL_CTX_get_session_cache_mode",
     "SSL_CTX_get_timeout",
+    "SSL_CTX_get_tlsext_ticket_keys",
     "SSL_CTX_remove_session",
     "SSL_CTX_sess_accept",
     "SSL_CTX_sess_accept_good",
@@ -76,35 +76,30 @@ SSL_SESS_CACHE_NO_INTERNAL = CacheMode.NO_INTERNAL
 SSL_SESS_CACHE_UPDATE_TIME = CacheMode.UPDATE_TIME
 
 
-def SSL_CTX_add_session(ctx: SSL_CTX, session: Session) -> bool:
-    """The cache takes a reference of its own. False if this very session was there already, or cannot be cached."""
-    return _added(ctx, session)
-
-
 @succeeds
-def _add(ctx: SSL_CTX, session: Session) -> None:
-    if not ctx.sessions.add(session):
-        raise ConfigurationError("it was there already")
-
-
-_added = _add
+def SSL_CTX_add_session(ctx: SSL_CTX, session: Session) -> bool:
+    """+1 cache, -1 on what it displaces. False if this very session was there already, or cannot be cached."""
+    return ctx.sessions.add(session)
 
 
 def SSL_CTX_remove_session(ctx: SSL_CTX, session: Session | None) -> bool:
-    """The cache gives its reference back. The argument is flagged not resumable. True if something was there."""
+    """-1 cache. The argument is flagged not resumable. True if something was there; False for None or no id."""
     return session is not None and ctx.sessions.remove(session)
 
 
 def SSL_CTX_flush_sessions_ex(ctx: SSL_CTX, time_s: float) -> None:
-    """The cache gives back its references to what is expired at ``time_s``; 0 drops everything."""
-    _ = ctx.sessions.flush(time_s) if time_s else ctx.sessions.flush_all()
+    """-1 cache, on each session that is expired at ``time_s``; 0 drops everything. Nobody else's is touched."""
+    if time_s:
+        ctx.sessions.flush(time_s)
+    else:
+        ctx.sessions.flush_all()
 
 
 SSL_CTX_flush_sessions = SSL_CTX_flush_sessions_ex
 
 
 def SSL_CTX_sessions(ctx: SSL_CTX) -> SessionCache:
-    """Borrow. The cache; C warns never to change it directly, here it is the way to."""
+    """Borrow. The cache itself. C warns never to change it directly; here it is made for that."""
     return ctx.sessions
 
 
@@ -115,18 +110,18 @@ def SSL_CTX_set_session_cache_mode(ctx: SSL_CTX, mode: int) -> CacheMode:
 
 
 def SSL_CTX_get_session_cache_mode(ctx: SSL_CTX) -> CacheMode:
-    """No reference changes."""
+    """No reference changes. What the cache does by itself."""
     return ctx.session_cache_mode
 
 
 def SSL_CTX_sess_set_cache_size(ctx: SSL_CTX, size: int) -> int:
-    """No reference changes; a smaller limit evicts at the next add. Returns the limit before. 0 is unlimited."""
+    """No reference changes. A smaller limit evicts at the next add; 0 is unlimited. Returns the limit before."""
     before, ctx.sessions.max_size = ctx.sessions.max_size, size
     return before
 
 
 def SSL_CTX_sess_get_cache_size(ctx: SSL_CTX) -> int:
-    """No reference changes."""
+    """No reference changes. How many sessions the cache may hold; 0 is unlimited."""
     return ctx.sessions.max_size
 
 
@@ -139,40 +134,42 @@ def SSL_CTX_set_timeout(ctx: SSL_CTX | None, timeout_s: int) -> int:
 
 
 def SSL_CTX_get_timeout(ctx: SSL_CTX | None) -> int:
-    """No reference changes. 0 for None."""
+    """No reference changes. The lifetime of sessions made later, in seconds; 0 for None."""
     return 0 if ctx is None else ctx.session_timeout
 
 
 def SSL_CTX_sess_set_new_cb(ctx: SSL_CTX, callback: Callable[[Any, Session], object] | None) -> None:
-    """callback(connection, session): it keeps the reference it is given by returning True (C: 1)."""
+    """+1 caller if callback(connection, session) returns True (C: 1): it is lent a reference, and then keeps it."""
     ctx.on_new_session = callback
 
 
 def SSL_CTX_sess_get_new_cb(ctx: SSL_CTX) -> Callable[[Any, Session], object] | None:
-    """No reference changes."""
+    """No reference changes. The callback; None if there is none."""
     return ctx.on_new_session
 
 
 def SSL_CTX_sess_set_remove_cb(ctx: SSL_CTX, callback: Callable[[Any, Session], object] | None) -> None:
-    """callback(context, session): the session is borrowed for the call."""
+    """Borrow, for callback(context, session): told of every session that leaves the cache, except a displaced one."""
     ctx.on_remove_session = callback
 
 
 def SSL_CTX_sess_get_remove_cb(ctx: SSL_CTX) -> Callable[[Any, Session], object] | None:
-    """No reference changes."""
+    """No reference changes. The callback; None if there is none."""
     return ctx.on_remove_session
 
 
 def SSL_CTX_sess_set_get_cb(
     ctx: SSL_CTX, callback: Callable[[Any, bytes], Session | tuple[Session, bool] | None] | None
 ) -> None:
-    """callback(connection, id) -> session, of which a reference is taken (C: copy = 1), or (session, False) to give
-    the caller's own away (C: copy = 0), or None."""
+    """+1 connection on what callback(connection, id) returns: a session (C: copy = 1), or None.
+
+    With ``(session, False)`` the caller's own reference is handed over (C: copy = 0).
+    """
     ctx.on_get_session = callback
 
 
 def SSL_CTX_sess_get_get_cb(ctx: SSL_CTX) -> Callable[[Any, bytes], Session | tuple[Session, bool] | None] | None:
-    """No reference changes."""
+    """No reference changes. The callback; None if there is none."""
     return ctx.on_get_session
 
 
@@ -260,17 +257,23 @@ def SSL_CTX_set_num_tickets(ctx: ServerContext, number: int) -> None:
 
 
 def SSL_CTX_get_num_tickets(ctx: ServerContext) -> int:
-    """No reference changes."""
+    """No reference changes. TLS 1.3 tickets after a full handshake."""
     return ctx.num_tickets
 
 
 @succeeds
 def SSL_CTX_set_tlsext_ticket_keys(ctx: ServerContext, keys: bytes) -> None:
-    """Copy. OpenSSL's own ticket construction with a block of 80 bytes; False for any other length."""
+    """Copy. OpenSSL's own tickets, from 80 bytes; False for another length, and once connections were made."""
     ctx.ticket_keys = OpenSSLTicketKeys(keys)
 
 
+def SSL_CTX_get_tlsext_ticket_keys(ctx: ServerContext) -> bytes | None:
+    """Copy. The block of 80 bytes; None for keys of another form, such as `TicketKeys`, which have no such block."""
+    keys = ctx.ticket_keys
+    return keys.to_block() if isinstance(keys, OpenSSLTicketKeys) else None
+
+
 def SSL_CTX_free(ctx: SSL_CTX | None) -> None:
-    """The cache gives back all its references, with remove callbacks. None is a no-op."""
+    """-1 cache, on each of its sessions, with remove callbacks. Connections live on. None is a no-op."""
     if ctx is not None:
         ctx.close()

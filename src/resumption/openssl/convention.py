@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def succeeds(function: Callable[P, object]) -> Callable[P, bool]:
-    """True for C's 1 once ``function`` returned; False for 0 when it refused.
+    """True for C's 1 once ``function`` returned; False for 0 when it returned False, or refused (`UsageError`).
 
     What C cannot answer is not an answer here either: counting errors (`ReferenceCountError`, `SessionFreedError`)
     are raised, where C would go on with memory that is no longer its own.
@@ -24,12 +24,11 @@ def succeeds(function: Callable[P, object]) -> Callable[P, bool]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> bool:
         try:
-            function(*args, **kwargs)
+            return function(*args, **kwargs) is not False
         except (ReferenceCountError, SessionFreedError):
             raise
         except UsageError:
             return False
-        return True
 
     return call
 

@@ -62,6 +62,7 @@ __all__ = [
     "SSL_set_timeout",
     "d2i_SSL_SESSION",
     "d2i_SSL_SESSION_bio",
+    "d2i_SSL_SESSION_ex",
     "i2d_SSL_SESSION",
     "i2d_SSL_SESSION_bio",
 ]
@@ -81,12 +82,12 @@ def SSL_SESSION_dup(session: Session) -> Session:
 
 @succeeds
 def SSL_SESSION_up_ref(session: Session) -> object:
-    """+1 caller."""
+    """+1 caller. One more reference to give back."""
     return session.up_ref()
 
 
 def SSL_SESSION_free(session: Session | None) -> None:
-    """Gives one reference of the caller back. The last one of all holders ends the session. None is a no-op."""
+    """-1 caller. The last reference of all holders ends the session: its secret is wiped. None is a no-op."""
     if session is not None:
         session.free()
 
@@ -94,6 +95,12 @@ def SSL_SESSION_free(session: Session | None) -> None:
 @null_on_error
 def d2i_SSL_SESSION(encoding: bytes) -> Session:
     """+1 caller. DER to session; bytes after it are ignored (see `Session.decode` for how many were used)."""
+    return Session.decode(encoding)[0]
+
+
+@null_on_error
+def d2i_SSL_SESSION_ex(encoding: bytes, libctx: None = None, propq: str | None = None) -> Session:
+    """+1 caller. As `d2i_SSL_SESSION`: there is one library context here, and nothing to query it for."""
     return Session.decode(encoding)[0]
 
 
@@ -132,24 +139,24 @@ PEM_write_bio_SSL_SESSION = PEM_write_SSL_SESSION
 
 
 def SSL_SESSION_set_ex_data(session: Session, index: Hashable, value: Any) -> bool:
-    """The value is not owned: it is dropped at the session's end."""
+    """Not owned. The session refers to the value until its end."""
     session.ex_data[index] = value
     return True
 
 
 def SSL_SESSION_get_ex_data(session: Session, index: Hashable) -> Any:
-    """The value is not owned. None if it was never set."""
+    """Not owned. The value; None if it was never set."""
     return session.ex_data.get(index)
 
 
 def SSL_SESSION_set_app_data(session: Session, value: Any) -> bool:
-    """The value is not owned. Slot 0."""
+    """Not owned. The value of slot 0."""
     session.app_data = value
     return True
 
 
 def SSL_SESSION_get_app_data(session: Session) -> Any:
-    """The value is not owned. Slot 0."""
+    """Not owned. The value of slot 0."""
     return session.app_data
 
 
@@ -201,13 +208,11 @@ def SSL_SESSION_get_timeout(session: Session | None) -> int:
 
 
 @succeeds
-def _set_timeout(session: Session, timeout_s: int) -> None:
-    session.timeout = timeout_s
-
-
 def SSL_SESSION_set_timeout(session: Session | None, timeout_s: int) -> bool:
     """No reference changes. Sets the lifetime and re-sorts the session in its cache. False for None or below 0."""
-    return session is not None and _set_timeout(session, timeout_s)
+    if session is not None:
+        session.timeout = timeout_s
+    return session is not None
 
 
 SSL_get_timeout = SSL_SESSION_get_timeout
