@@ -110,7 +110,12 @@ def connect(
         run = _Run(client, address, servername or None, timeout, request, relay=not json, quiet=quiet or json)
         held.callback(run.close)
         error = run.all(offered, reconnect)
-        saved = sess_out is not None and run.save(sess_out)
+        saved = False
+        if sess_out is not None and run.newest is not None:
+            try:
+                saved = run.save(sess_out)
+            except OSError as trouble:
+                error = error or trouble
     expected = run.reports[1:] if offered is None and reconnect else run.reports
     missed = expect_resumed and not all(report["resumed"] for report in expected)
     if json:
@@ -253,8 +258,8 @@ def _read_answer(stream: Stream) -> bytes:
     """All that the server says, also if it is cut off, with a warning: many servers end that way."""
     try:
         return stream.read_all(_ANSWER_LIMIT)
-    except UnexpectedEOF as error:
-        warn(str(error))
+    except (UnexpectedEOF, ConnectionError) as error:
+        warn(describe(error))
         return stream.read_exactly(stream.pending)
 
 
@@ -297,8 +302,8 @@ def _relay(stream: Stream) -> int:
             if ended.is_set():
                 return received
             continue
-        except UnexpectedEOF as error:
-            warn(str(error))
+        except (UnexpectedEOF, ConnectionError) as error:
+            warn(describe(error))
             return received
         if not data:
             return received
