@@ -6,11 +6,12 @@ clear, shutdown and the end of a context, in both versions.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resumption import CacheMode, Connection, Session
+from resumption import CacheMode, Connection, Mechanism, NeedSession, Session, SessionIssued
 from resumption.constants import AlertDescription
 from resumption.errors import ConfigurationError, InternalError, ReferenceCountError, UsageError
 from resumption.session.model import APPLICATION
@@ -526,3 +527,75 @@ def test_an_expired_session_is_a_timeout(world: World, version: int) -> None:
         assert servers.session_stats.timeouts == 1
         again.free()
         session.free()
+
+
+# --- what the store and the file change -----------------------------------------------------------------------------
+
+
+def test_with_a_store_a_single_use_session_is_spent_once_wherever(world: World, tmp_path: Path) -> None:
+    """Also at the server that issued it, which does not keep a copy of its own."""
+    url = f"sqlite://{tmp_path}/sessions.db"
+    settings: dict[str, Any] = {"tickets": world.tickets, "store": url, "stateful": True}
+    with (
+        world.server_context(**settings) as issuer,
+        world.server_context(**settings) as other,
+        clients_of(world, TLS13) as clients,
+    ):
+        pair = answered(world, clients, issuer)
+        session = pair.client.get1_session()
+        assert session is not None
+        pair.free()
+        assert len(issuer.sessions) == 0
+        reused = []
+        for servers in (other, issuer, other):
+            again = answered(world, clients, servers, session)
+            reused.append(again.server.session_reused)
+            again.free()
+        assert reused == [True, False, False]
+        session.free()
+
+
+def answered(world: World, clients: Any, servers: Any, session: Session | None = None) -> Pair:
+    """A handshake whose questions are answered from the store, as a stream does."""
+    client, server = clients.connection("localhost", session=session), servers.connection()
+    while True:
+        took = pump(client, server).check()
+        for event in took.server:
+            if isinstance(event, SessionIssued):
+                servers.outside.session_issued(server, event.session)
+        questions = [event for event in took.server if isinstance(event, NeedSession)]
+        if not questions:
+            return Pair(client, server, took).check()
+        for question in questions:
+            for event in server.answer(question, servers.outside.find_session(server, question)):
+                assert not isinstance(event, NeedSession)
+
+
+@both
+def test_stateful_servers_issue_no_tickets_in_either_version(world: World, version: int) -> None:
+    with world.server_context(stateful=True) as servers, clients_of(world, version) as clients:
+        world.meet(clients, servers).check().free()
+        again = world.meet(clients, servers).check()
+        assert again.server.resumption is not None
+        assert again.server.resumption.mechanism in (Mechanism.SESSION_ID, Mechanism.STATEFUL_13)
+        again.free()
+
+
+@both
+def test_a_lineage_from_a_file_goes_on(world: World, version: int) -> None:
+    """OpenSSL's encoding does not tell for whom a session was verified; what is issued after it does again."""
+    with world.server_context() as servers, clients_of(world, version) as first, clients_of(world, version) as second:
+        pair = world.meet(first, servers).check()
+        assert pair.client.session is not None
+        pem = pair.client.session.to_pem()
+        pair.free()
+        with Session.from_pem(pem, now=world.clock) as session:
+            pair = world.meet(second, servers, session=session).check()
+            assert pair.client.session_reused
+            facts = pair.client.facts
+            assert facts is not None
+            assert facts.verified_name == "localhost"
+            assert world.clock() < facts.deadline <= world.clock() + 604_800
+            pair.free()
+        if version == TLS13:
+            assert world.meet(second, servers).check().client.session_reused

@@ -13,11 +13,12 @@ callbacks, the cache's mode, size and limits) can be changed here at any time to
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, Self, SupportsIndex, TypeAlias, TypeVar
 
 from resumption.config import Config, ServerConfig
 from resumption.constants import MAX_SESSION_ID_LENGTH, ProtocolVersion
@@ -33,15 +34,15 @@ from resumption.ownership import GenerateSessionId, NotResumable, SessionOwner
 from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.model import Session
 from resumption.session.statistics import SessionStats
-from resumption.session.verdicts import Reason
+from resumption.session.verdicts import Mechanism, Reason
 
 __all__ = ["Context", "KeyLog", "open_key_log", "protocols"]
 
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
-_TLS13 = int(ProtocolVersion.TLSv1_3)
 _ID_ATTEMPTS = 10
 _numbers = itertools.count(1)
+_log = logging.getLogger("resumption.context")
 
 C = TypeVar("C", bound=Config)
 NewSessionCallback: TypeAlias = Callable[[Any, Session], object]
@@ -61,6 +62,9 @@ class Context(Generic[C]):
     sessions, and ``not_resumable_callback(connection, is_forward_secure)`` has a TLS 1.2 session not resumed by
     returning something true; a connection's own callbacks of these names win. Callbacks run on the thread that drives
     the connection, outside all locks.
+
+    An exception in one of the first three is logged and does no harm to the connection: what was asked for is not
+    found, what was told is not kept. One in the last two ends the connection with an internal_error alert.
     """
 
     config: C
@@ -87,7 +91,7 @@ class Context(Generic[C]):
     @on_remove_session.setter
     def on_remove_session(self, callback: RemoveSessionCallback | None) -> None:
         self._on_remove_session = callback
-        self.sessions.on_remove = None if callback is None else (lambda session: callback(self, session))
+        self.sessions.on_remove = None if callback is None else (lambda session: _tell(callback, self, session))
 
     @property
     def session_cache_mode(self) -> CacheMode:
@@ -140,6 +144,10 @@ class Context(Generic[C]):
     ) -> None:
         self.close()
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Contexts are not copied: a copy with other settings would accept what the original's keys sealed."""
+        raise TypeError("a context cannot be copied or pickled: make another one")
+
     def _freeze(self) -> None:
         if self._closed:
             raise UsageError("this context is closed")
@@ -153,15 +161,17 @@ class Context(Generic[C]):
 
     def find_session(self, connection: SessionOwner, question: NeedSession) -> Session | None:
         """From the cache, or from the application's callback. A callback that raises is a miss."""
-        session = self.sessions.lookup(question.version, question.session_id, holder=connection.holder)
-        if session is not None:
-            connection.looked_up = session
-            return session
+        if self.keeps(question.mechanism):
+            session = self.sessions.lookup(question.version, question.session_id, holder=connection.holder)
+            if session is not None:
+                connection.looked_up = session
+                return session
         if self.on_get_session is None:
             return None
         try:
             answer = self.on_get_session(connection, question.session_id)
         except Exception:
+            _log.warning("a session callback failed: counted as a miss", exc_info=True)
             return None
         given = False
         if isinstance(answer, tuple):
@@ -170,6 +180,10 @@ class Context(Generic[C]):
         if answer is None:
             return None
         return self.sessions.adopt(answer, question.session_id, holder=connection.holder, given=given)
+
+    def keeps(self, mechanism: Mechanism) -> bool:
+        """Whether sessions of this kind are kept in the cache."""
+        return True
 
     def must_ask_outside(self, connection: SessionOwner) -> bool:
         """Only where sessions are shared beyond the process."""
@@ -221,9 +235,9 @@ class Context(Generic[C]):
             resumed=connection.session_reused,
             renewed=connection.session_reused,
             verify_peer=isinstance(config, ServerConfig) and config.client_auth != "none",
-            stateful=isinstance(config, ServerConfig) and config.stateful,
+            stateful=isinstance(config, ServerConfig) and config.stateful and self.keeps(Mechanism.STATEFUL_13),
             peer_key=connection.peer_key,
-            announce=None if callback is None else (lambda announced: callback(connection, announced)),
+            announce=None if callback is None else (lambda announced: _tell(callback, connection, announced)),
         )
 
     def session_resumed(self, connection: SessionOwner, session: Session) -> None:
@@ -255,6 +269,15 @@ class Context(Generic[C]):
         session = connection.held_session
         if session is not None and isinstance(error, PeerError | AlertReceived) and session.data.version == _TLS12:
             self.sessions.remove(session)
+
+
+def _tell(callback: Callable[[Any, Session], object], subject: object, session: Session) -> object:
+    """What the callback says to this news of a session; None if it fails, which is no concern of the connection's."""
+    try:
+        return callback(subject, session)
+    except Exception:
+        _log.warning("a session callback failed", exc_info=True)
+        return None
 
 
 def protocols(names: Iterable[str | bytes]) -> tuple[bytes, ...]:

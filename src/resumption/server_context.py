@@ -122,6 +122,10 @@ class ServerContext(Context[ServerConfig]):
         if self._own_keys is not None:
             self._own_keys.close()
 
+    def keeps(self, mechanism: Mechanism) -> bool:
+        """A single-use session of several processes is in the store alone: one place decides who spends it."""
+        return self._shared is None or mechanism is not Mechanism.STATEFUL_13
+
     def must_ask_outside(self, connection: SessionOwner) -> bool:
         """Whether there is a store."""
         return self._shared is not None

@@ -19,7 +19,7 @@ from resumption.errors import (
     UnsupportedExtension,
 )
 from resumption.handshake.established12 import ClientConnected, Exporter, Keys, RecordedTranscript, fits_suite
-from resumption.handshake.offer import Offered
+from resumption.handshake.offer import Lineage, Offered
 from resumption.handshake.state import Output, State, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.gate import Answer, accepted, mechanism_of
@@ -152,6 +152,11 @@ def _facts(hellos: Hellos, chain: tuple[bytes, ...], before: SessionData | None)
     config = offered.config
     now = config.clock()
     verified = config.trust is not None
+    if before is not None:
+        lineage = offered.lineage_of(before)
+    else:
+        deadline = min(now + config.max_auth_age_s, not_after_of(chain))
+        lineage = Lineage(now, deadline, offered.policy.verify_name if verified else None)
     return SessionData(
         version=_TLS12,
         cipher=hellos.suite.suite,
@@ -168,11 +173,9 @@ def _facts(hellos: Hellos, chain: tuple[bytes, ...], before: SessionData | None)
         group=before.group if before is not None else 0,
         role="client",
         policy_epoch=config.policy_epoch,
-        auth_time=before.auth_time if before is not None else now,
-        deadline=before.deadline if before is not None else min(now + config.max_auth_age_s, not_after_of(chain)),
-        verified_name=before.verified_name
-        if before is not None
-        else (offered.policy.verify_name if verified else None),
+        auth_time=lineage.auth_time,
+        deadline=lineage.deadline,
+        verified_name=lineage.verified_name,
     )
 
 

@@ -171,9 +171,7 @@ class ExpectEncryptedExtensions(_Handshaking):
                 Identity(
                     data.peer_chain or ((data.peer_certificate,) if data.peer_certificate else ()),
                     data.verify_result,
-                    data.auth_time,
-                    data.deadline,
-                    data.verified_name,
+                    *offered.lineage_of(data),
                 ),
                 offered,
                 True,

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from resumption.config import ClientConfig
+from resumption.crypto.certificates import not_after_of
 from resumption.crypto.groups import KeyShare
 from resumption.crypto.schedule13 import EarlySecret
 from resumption.session.gate import ClientPolicy
-from resumption.session.model import Session
+from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Reason
 from resumption.wire.messages import ClientHello
 
-__all__ = ["Offered"]
+__all__ = ["Lineage", "Offered"]
+
+
+class Lineage(NamedTuple):
+    """When the server last proved its identity, until when that counts, and under which name it did."""
+
+    auth_time: float
+    deadline: float
+    verified_name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +42,16 @@ class Offered:
     early: EarlySecret | None
     reason: Reason | None
     retried: bool = False  # this is the second hello
+
+    def lineage_of(self, before: SessionData) -> Lineage:
+        """The lineage that a resumption of ``before`` goes on with. Renewing never prolongs it (F14).
+
+        A session from outside (a file in OpenSSL's encoding) does not tell its lineage: it is taken to begin when the
+        session was made, and the gate has found its certificate valid for the name of this connection.
+        """
+        if before.role:
+            return Lineage(before.auth_time, before.deadline, before.verified_name)
+        deadline = before.time + self.config.max_auth_age_s
+        if before.peer_certificate is not None:
+            deadline = min(deadline, not_after_of((before.peer_certificate,)))
+        return Lineage(before.time, deadline, self.policy.verify_name)

@@ -71,8 +71,9 @@ class Choice:
 
     @property
     def wants_ticket(self) -> bool:
-        """Whether the client can use a ticket, and this server can make one."""
-        return self.config.tickets is not None and self.facts.session_ticket is not None
+        """Whether the client can use a ticket, and this server makes them: a stateful one keeps its sessions."""
+        config = self.config
+        return config.tickets is not None and not config.stateful and self.facts.session_ticket is not None
 
 
 Next: TypeAlias = "AwaitSession | ExpectCertificate | ExpectKeyExchange | ExpectChangeCipherSpec"
