@@ -205,11 +205,12 @@ class ClientConfig(Config):
                 b"".join(group.to_bytes(2, "big") for group in self.groups),
                 b"".join(scheme.to_bytes(2, "big") for scheme in self.schemes),
                 _fields(*self.alpn),
-                self.trust.digest if self.trust is not None else b"unverified",
+                self.trust.scope if self.trust is not None else b"unverified",
                 b"names" if self.verify_hostname else b"no names",
                 credential,
                 self.id_context,
                 b"%d" % self.policy_epoch,
+                repr(float(self.max_auth_age_s)).encode(),
                 self.isolation.encode(),
             )
         ).digest()
@@ -265,7 +266,7 @@ class ServerConfig(Config):
                 b"tcp",
                 *sorted(key.leaf_key_digest for key in self.certified_keys),
                 self.client_auth.encode(),
-                self.trust.digest if self.trust is not None else b"",
+                self.trust.scope if self.trust is not None else b"",
             )
         ).digest()
 

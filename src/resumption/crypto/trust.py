@@ -151,6 +151,13 @@ class TrustStore:
         return self._anchors.digest
 
     @property
+    def scope(self) -> bytes:
+        """32 bytes that are equal for stores that judge alike: by the same roots and the same rules. What was verified
+        by one store counts for another only if these are equal."""
+        rules = f"{self.policy} {self.max_certificates} {self.max_chain_size} ".encode()
+        return hashlib.sha256(rules + self.digest).digest()
+
+    @property
     def count(self) -> int:
         """How many certificates are trusted."""
         return self._anchors.count
