@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from resumption.connection import Connection
-from resumption.errors import AlertReceived, BadRecordMac, ConnectionFailed, UnexpectedEOF
+from resumption.errors import AlertReceived, BadRecordMac, ConnectionFailed, UnexpectedEOF, UsageError
 from resumption.session.model import Session
 from resumption.streams.aio import AsyncStream
 from resumption.streams.link import READ_HIGH, RECEIVE_SIZE, Link
+from resumption.streams.pump import Pump
 from tests.streams.loops import Line, connect, turns
-from tests.streams.world import Shelf, World
+from tests.streams.world import Quiet, Shelf, World
 
 RECORD = 1 << 14
 LIMIT_S = 30
@@ -306,6 +307,38 @@ async def test_an_executor_that_takes_no_more_work_is_a_miss(world: World, caplo
         await asyncio.wait_for(stream.do_handshake(), LIMIT_S)
     assert "takes no more work" in caplog.text
     assert shelf.kept == {}
+    stream.abort()
+
+
+async def test_an_engine_that_cannot_even_begin_does_not_keep_anyone_waiting(world: World) -> None:
+    class Closed(Quiet):
+        def handshake_started(self, connection: object) -> None:
+            raise UsageError("the context is closed")
+
+    line = Line(world.server())
+    client = AsyncStream(world.client(host=Closed()), transport=line)
+    with pytest.raises(UsageError, match="context"):
+        await client.do_handshake()
+    assert line.aborted
+    client.abort()
+
+
+async def test_an_engine_that_breaks_on_an_answer_does_not_keep_anyone_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError
+
+    shelf = Slow()
+    shelf.may_go_on.set()
+    stream, line = await accept(world, shelf)
+    monkeypatch.setattr(Pump, "settle", broken)
+    line.deliver()
+    with pytest.raises(ZeroDivisionError):
+        await stream.do_handshake()
+    assert line.aborted
+    assert not stream.link.is_busy
+    monkeypatch.undo()
     stream.abort()
 
 

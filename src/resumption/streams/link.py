@@ -86,7 +86,10 @@ class Link(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport is there: the handshake begins."""
         self.transport = cast(asyncio.Transport, transport)  # other loops have classes of their own
-        self.advance()
+        try:
+            self.advance()
+        except Exception as error:
+            self.fail(error)  # loops only log it, and somebody waits
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what has come."""
@@ -150,9 +153,20 @@ class Link(asyncio.BufferedProtocol):
                     _log.warning("the executor takes no more work: a question is left without an answer")
                 finally:
                     pump.settle(errand, answer)
+            self._worker = None
+            self.advance()
+        except Exception as error:
+            self.fail(error)
         finally:
             self._worker = None
-        self.advance()
+
+    def fail(self, error: Exception) -> None:
+        """Something is wrong on this side: that is the end."""
+        if self.pump.failure is None:
+            self.pump.failure = error
+        if self.transport is not None:
+            self.transport.abort()
+        self.wake()
 
     def write(self, data: bytes) -> None:
         """Hand ``data`` to the transport, if it is still there."""
