@@ -52,12 +52,12 @@ def SSL_set_session(ssl: Connection, session: Session | None) -> None:
 
 @succeeds
 def SSL_copy_session_id(to: Connection, source: Connection) -> None:
-    """+1 connection ``to``, on the session of ``source``. Takes its session id context too."""
+    """+1 connection, ``to``, -1 on the session that it had. Takes the session id context of ``source`` too."""
     to.copy_session_from(source)
 
 
 def SSL_dup(ssl: Connection) -> Connection:
-    """+1 connection: the new one, on the shared session. Once the handshake began: the same one, to be freed twice."""
+    """+1 connection, the new one, on the shared session. Once the handshake began: this very one, to be freed twice."""
     return ssl.dup()
 
 
@@ -67,7 +67,7 @@ def SSL_session_reused(ssl: Connection) -> bool:
 
 
 def SSL_clear(ssl: Connection) -> bool:
-    """-1 connection unless its end was clean. Ready for another handshake."""
+    """-1 connection, except for a client after a clean end. Ready for another handshake."""
     ssl.clear()
     return True
 

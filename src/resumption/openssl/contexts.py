@@ -88,7 +88,7 @@ def SSL_CTX_remove_session(ctx: SSL_CTX, session: Session | None) -> bool:
 
 
 def SSL_CTX_flush_sessions_ex(ctx: SSL_CTX, time_s: float) -> None:
-    """-1 cache, on each session that is expired at ``time_s``; 0 drops everything. Nobody else's is touched."""
+    """-1 cache, on each session that is expired at ``time_s``. 0 drops everything. Nobody else's hold is touched."""
     if time_s:
         ctx.sessions.flush(time_s)
     else:
@@ -139,7 +139,7 @@ def SSL_CTX_get_timeout(ctx: SSL_CTX | None) -> int:
 
 
 def SSL_CTX_sess_set_new_cb(ctx: SSL_CTX, callback: Callable[[Any, Session], object] | None) -> None:
-    """+1 caller if callback(connection, session) returns True (C: 1): it is lent a reference, and then keeps it."""
+    """+1 caller, if the callback returns True (C: 1). callback(connection, session) is lent a reference."""
     ctx.on_new_session = callback
 
 
@@ -149,7 +149,7 @@ def SSL_CTX_sess_get_new_cb(ctx: SSL_CTX) -> Callable[[Any, Session], object] | 
 
 
 def SSL_CTX_sess_set_remove_cb(ctx: SSL_CTX, callback: Callable[[Any, Session], object] | None) -> None:
-    """Borrow, for callback(context, session): told of every session that leaves the cache, except a displaced one."""
+    """Borrow, for the callback. callback(context, session): of every session that leaves, except a displaced one."""
     ctx.on_remove_session = callback
 
 
@@ -161,7 +161,7 @@ def SSL_CTX_sess_get_remove_cb(ctx: SSL_CTX) -> Callable[[Any, Session], object]
 def SSL_CTX_sess_set_get_cb(
     ctx: SSL_CTX, callback: Callable[[Any, bytes], Session | tuple[Session, bool] | None] | None
 ) -> None:
-    """+1 connection on what callback(connection, id) returns: a session (C: copy = 1), or None.
+    """+1 connection, on the session that the callback returns (C: copy = 1). callback(connection, id) -> it, or None.
 
     With ``(session, False)`` the caller's own reference is handed over (C: copy = 0).
     """

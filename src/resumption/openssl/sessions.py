@@ -76,7 +76,7 @@ def SSL_SESSION_new() -> Session:
 
 
 def SSL_SESSION_dup(session: Session) -> Session:
-    """+1 caller on the copy, the source unchanged. A copy with ticket, id and the not-resumable flag; in no cache."""
+    """+1 caller, on the copy. A copy with ticket, id and the not-resumable flag; in no cache."""
     return session.dup()
 
 
@@ -226,18 +226,18 @@ def SSL_SESSION_get_protocol_version(session: Session) -> int:
 
 @succeeds
 def SSL_SESSION_set_protocol_version(session: Session, version: int) -> None:
-    """No reference changes. False while a cache holds the session."""
+    """No reference changes. Sets the version, unchecked. False while a cache holds the session."""
     session.version = version
 
 
 def SSL_SESSION_get0_cipher(session: Session) -> int | None:
-    """Borrow in C; here the suite's number, None if there is none."""
+    """Borrow in C; here a value. The suite's number; None if there is none."""
     return session.cipher or None
 
 
 @succeeds
 def SSL_SESSION_set_cipher(session: Session, suite: int) -> None:
-    """No reference changes. False while a cache holds the session."""
+    """No reference changes. Sets the suite's number, unchecked. False while a cache holds the session."""
     session.cipher = suite
 
 
@@ -290,12 +290,12 @@ def SSL_SESSION_set_max_early_data(session: Session, max_early_data: int) -> Non
 
 
 def SSL_SESSION_get0_peer(session: Session) -> bytes | None:
-    """Borrow in C; here the DER of the peer's own certificate, None if there is none."""
+    """Borrow in C; here a value. The DER of the peer's own certificate; None if there is none."""
     return session.peer_certificate
 
 
 def SSL_SESSION_get0_peer_rpk(session: Session) -> bytes | None:
-    """Borrow in C; here the DER of the peer's raw public key, None if there is none."""
+    """Borrow in C; here a value. The DER of the peer's raw public key; None if there is none."""
     return session.peer_public_key
 
 
