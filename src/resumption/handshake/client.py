@@ -26,7 +26,7 @@ from resumption.errors import (
 from resumption.handshake import client12, client13
 from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_response
-from resumption.handshake.state import Output, State, Transcript, on
+from resumption.handshake.state import Handshaking13, Output, State, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.gate import offerable
 from resumption.session.model import Session
@@ -217,7 +217,7 @@ class ExpectServerHello(State):
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectSecondServerHello(State):
+class ExpectSecondServerHello(Handshaking13):
     """Awaiting the ServerHello after a HelloRetryRequest. RFC 9846, section 4.2.4 [8446: 4.1.4]."""
 
     is_tls13: ClassVar[bool] = True
@@ -238,10 +238,6 @@ class ExpectSecondServerHello(State):
             raise IllegalParameter("the ServerHello names another suite than the HelloRetryRequest before it")
         self.transcript.add(raw)
         return client13.on_server_hello(self.offered, message, self.transcript, out)
-
-    def change_cipher_spec(self, out: Output) -> State:
-        """Ignored. RFC 9846, section 5."""
-        return self
 
 
 def check_version(offered: Offered, message: ServerHello) -> int:

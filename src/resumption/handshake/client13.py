@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
 from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
@@ -31,7 +30,7 @@ from resumption.handshake.established13 import (
 )
 from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_request, check_response
-from resumption.handshake.state import Output, State, Transcript, on
+from resumption.handshake.state import Handshaking13, Output, Transcript, on
 from resumption.session.gate import Answer, accepted, mechanism_of
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Reason, Resumption
@@ -113,20 +112,8 @@ def on_server_hello(
     return ExpectEncryptedExtensions(offered, suite, group, transcript, secrets, resumed)
 
 
-class _Handshaking(State):
-    """A TLS 1.3 client state: the server's compatibility change_cipher_spec is ignored."""
-
-    __slots__ = ()
-
-    is_tls13: ClassVar[bool] = True
-
-    def change_cipher_spec(self, out: Output) -> State:
-        """Ignored. RFC 9846, section 5."""
-        return self
-
-
 @dataclass(frozen=True, slots=True)
-class ExpectEncryptedExtensions(_Handshaking):
+class ExpectEncryptedExtensions(Handshaking13):
     """Awaiting EncryptedExtensions. RFC 9846, section 4.4.1 [8446: 4.3.1]."""
 
     offered: Offered
@@ -192,7 +179,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectCertificateOrRequest(_Handshaking):
+class ExpectCertificateOrRequest(Handshaking13):
     """Awaiting CertificateRequest or Certificate. RFC 9846, sections 4.4.2 and 4.5.1 [8446: 4.3.2, 4.4.2]."""
 
     negotiated: Negotiated
@@ -219,7 +206,7 @@ class ExpectCertificateOrRequest(_Handshaking):
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectCertificate(_Handshaking):
+class ExpectCertificate(Handshaking13):
     """Awaiting the server's Certificate, after it asked for ours. RFC 9846, section 4.5.1 [8446: 4.4.2]."""
 
     negotiated: Negotiated
@@ -258,7 +245,7 @@ def take_certificate(
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectCertificateVerify(_Handshaking):
+class ExpectCertificateVerify(Handshaking13):
     """Awaiting the proof that the server holds its certificate's key. RFC 9846, section 4.5.2 [8446: 4.4.3]."""
 
     negotiated: Negotiated
@@ -297,7 +284,7 @@ class ExpectCertificateVerify(_Handshaking):
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectFinished(_Handshaking):
+class ExpectFinished(Handshaking13):
     """Awaiting the server's Finished; nobody gets here without a verified or resumed identity. RFC 9846, 4.5.3."""
 
     negotiated: Negotiated

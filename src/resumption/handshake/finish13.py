@@ -6,7 +6,6 @@ RFC 9846, sections 4.5 and 4.7.1, and appendix A.2. The flight that it answers w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from resumption.config import ServerConfig
 from resumption.constants import ExtensionType, ProtocolVersion
@@ -17,27 +16,15 @@ from resumption.crypto.signatures import certificate_verify_content, verify
 from resumption.errors import CertificateRequired, IllegalParameter
 from resumption.handshake.established13 import Budget, Negotiated, ServerConnected, TicketSecrets
 from resumption.handshake.placement import Place, check_response
-from resumption.handshake.state import Output, State, Transcript, on
+from resumption.handshake.state import Handshaking13, Output, Transcript, on
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Resumption
 from resumption.wire.messages import Certificate, CertificateVerify, Finished
 
-__all__ = ["ExpectCertificate", "ExpectCertificateVerify", "ExpectFinished", "Handshaking", "Identity", "Progress"]
+__all__ = ["ExpectCertificate", "ExpectCertificateVerify", "ExpectFinished", "Identity", "Progress"]
 
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 _ASKED = frozenset({int(ExtensionType.signature_algorithms)})  # what our CertificateRequest holds
-
-
-class Handshaking(State):
-    """A TLS 1.3 server state: the client's compatibility change_cipher_spec is ignored."""
-
-    __slots__ = ()
-
-    is_tls13: ClassVar[bool] = True
-
-    def change_cipher_spec(self, out: Output) -> State:
-        """Ignored. RFC 9846, section 5."""
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +58,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectCertificate(Handshaking):
+class ExpectCertificate(Handshaking13):
     """Awaiting the client's Certificate, which may be empty. RFC 9846, section 4.5.1 [8446: 4.4.2]."""
 
     progress: Progress
@@ -100,7 +87,7 @@ class ExpectCertificate(Handshaking):
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectCertificateVerify(Handshaking):
+class ExpectCertificateVerify(Handshaking13):
     """Awaiting the proof that the client holds its certificate's key. RFC 9846, section 4.5.2 [8446: 4.4.3]."""
 
     progress: Progress
@@ -120,7 +107,7 @@ class ExpectCertificateVerify(Handshaking):
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectFinished(Handshaking):
+class ExpectFinished(Handshaking13):
     """Awaiting the client's Finished. RFC 9846, section 4.5.3 [8446: 4.4.4]."""
 
     progress: Progress

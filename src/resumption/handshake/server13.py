@@ -26,10 +26,10 @@ from resumption.errors import (
 from resumption.handshake.authentication13 import certificate_message, send_certificate_verify
 from resumption.handshake.established13 import Negotiated, log_application_secrets
 from resumption.handshake.events import NeedSession
-from resumption.handshake.finish13 import ExpectCertificate, ExpectFinished, Handshaking, Identity, Progress
+from resumption.handshake.finish13 import ExpectCertificate, ExpectFinished, Identity, Progress
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.placement import Place, check_request
-from resumption.handshake.state import AwaitingAnswer, Output, Transcript, on
+from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, on
 from resumption.handshake.tickets import open_session
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session
@@ -145,7 +145,7 @@ def check_shares(groups: tuple[int, ...], shares: tuple[tuple[int, bytes], ...])
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectSecondClientHello(Handshaking):
+class ExpectSecondClientHello(Handshaking13):
     """Awaiting the hello that a HelloRetryRequest asked for. RFC 9846, section 4.2.4 [8446: 4.1.4]."""
 
     config: ServerConfig

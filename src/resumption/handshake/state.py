@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from resumption.session.model import Holder, Session, SessionData
     from resumption.session.verdicts import Reason, Resumption
 
-__all__ = ["AwaitingAnswer", "Output", "State", "Transcript", "on"]
+__all__ = ["AwaitingAnswer", "Handshaking13", "Output", "State", "Transcript", "on"]
 
 _MESSAGE_HASH = bytes([HandshakeType.message_hash, 0, 0])
 
@@ -145,6 +145,18 @@ class State:
     def awaited(cls) -> str:
         """The messages this state accepts, for error texts."""
         return " or ".join(name_of(HandshakeType, number) for number in cls.handlers) or "an answer from its driver"
+
+
+class Handshaking13(State):
+    """A state of a TLS 1.3 handshake: the peer's compatibility change_cipher_spec is ignored. RFC 9846, section 5."""
+
+    __slots__ = ()
+
+    is_tls13: ClassVar[bool] = True
+
+    def change_cipher_spec(self, out: Output) -> State:
+        """Ignored."""
+        return self
 
 
 class AwaitingAnswer(State):
