@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from resumption.constants import (
     DEFAULT_SESSION_TIMEOUT_S,
@@ -34,12 +35,16 @@ from resumption.session.gate import ClientAuth, ClientPolicy, Policy
 from resumption.session.tickets import TicketProtection
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions
+from resumption.wire.templates import ClientHelloTemplate
 
 __all__ = ["ClientConfig", "Config", "ServerConfig"]
 
 _GROUPS_12 = frozenset(
     {NamedGroup.x25519, NamedGroup.secp256r1, NamedGroup.secp384r1, NamedGroup.secp521r1, NamedGroup.x448}
 )
+_REMEMBERED = 1024  # servers, per configuration
+K = TypeVar("K")
+V = TypeVar("V")
 MAX_TICKETS = 8  # per connection, whoever asks (RFC 9149 lets a client ask for up to 255)
 
 
@@ -112,12 +117,19 @@ class Config:
 
         A server that goes by the client's order would otherwise choose a suite of another hash, and decline.
         """
+        order = self._suite_orders.get(session_suite)
+        if order is not None:
+            return order
         wanted = SUITES[session_suite]
 
         def differs(suite: int) -> bool:
             return SUITES[suite].version != wanted.version or SUITES[suite].hash is not wanted.hash
 
-        return tuple(sorted(self.suites, key=differs))
+        return _remember(self._suite_orders, session_suite, tuple(sorted(self.suites, key=differs)))
+
+    @cached_property
+    def _suite_orders(self) -> dict[int, tuple[int, ...]]:
+        return {}
 
     @cached_property
     def enabled_suites(self) -> dict[int, SuiteFacts]:
@@ -142,7 +154,11 @@ class ClientConfig(Config):
 
     def policy(self, server_name: str, send_server_name: bool, fresh: bool = False) -> ClientPolicy:
         """What the gate needs to know to decide whether a session may be offered to ``server_name``."""
-        return ClientPolicy(
+        key = (server_name, send_server_name, fresh)
+        policy = self._policies.get(key)
+        if policy is not None:
+            return policy
+        policy = ClientPolicy(
             suites=self.enabled_suites,
             versions=frozenset((self.minimum_version, self.maximum_version)),
             server_name=server_name if send_server_name else None,
@@ -151,6 +167,34 @@ class ClientConfig(Config):
             id_context=self.id_context,
             fresh=fresh,
         )
+        return _remember(self._policies, key, policy)
+
+    def hello_template(self, server_name: str) -> ClientHelloTemplate:
+        """The constant part of every ClientHello that asks for ``server_name``; empty asks for none."""
+        template = self._templates.get(server_name)
+        if template is not None:
+            return template
+        bodies: dict[int, bytes] = {}
+        if server_name:
+            bodies[int(ExtensionType.server_name)] = extensions.pack_server_name(server_name)
+        bodies.update(self.hello_extensions)
+        template = ClientHelloTemplate(bodies, int(ExtensionType.session_ticket))
+        return _remember(self._templates, server_name, template)
+
+    # What was computed for the servers that this configuration was used with: 0.1 us to look up; making anew takes 4 us
+    # for a policy, 10 us for a template and 2 us for a key.
+
+    @cached_property
+    def _policies(self) -> dict[tuple[str, bool, bool], ClientPolicy]:
+        return {}
+
+    @cached_property
+    def _templates(self) -> dict[str, ClientHelloTemplate]:
+        return {}
+
+    @cached_property
+    def _peer_keys(self) -> dict[tuple[str, str], bytes]:
+        return {}
 
     @cached_property
     def hello_extensions(self) -> dict[int, bytes]:
@@ -178,19 +222,18 @@ class ClientConfig(Config):
         )
         return {int(number): body for number, body in bodies.items()}
 
-    @cached_property
-    def hello_suites(self) -> tuple[int, ...]:
-        """The suites as they are listed in the ClientHello."""
-        return self.suites
-
     def peer_key(self, server_name: str, purpose: str = "") -> bytes:
         """The client cache's key for sessions with ``server_name``: every setting that a session must agree with.
 
         ``purpose`` tells apart services on one host (a port, a proxy layer, a transport). 32 bytes.
         """
-        return hashlib.sha256(
+        key = self._peer_keys.get((server_name, purpose))
+        if key is not None:
+            return key
+        digest = hashlib.sha256(
             self._cache_scope + _fields(server_name.encode("utf-8", "surrogateescape"), purpose.encode())
         ).digest()
+        return _remember(self._peer_keys, (server_name, purpose), digest)
 
     @cached_property
     def _cache_scope(self) -> bytes:
@@ -311,6 +354,14 @@ class ServerConfig(Config):
             return self.certified_keys
         name = ServerName(server_name)
         return tuple(sorted(self.certified_keys, key=lambda key: not key.covers(name)))
+
+
+def _remember(memory: dict[K, V], key: K, value: V) -> V:
+    """Keep ``value`` in a bounded memory, and return it. A full one starts over: nothing is spent on use."""
+    if len(memory) >= _REMEMBERED:
+        memory.clear()
+    memory[key] = value
+    return value
 
 
 def _fields(*values: bytes) -> bytes:

@@ -37,12 +37,7 @@ from resumption.errors import (
 )
 from resumption.handshake.client import start_client
 from resumption.handshake.established13 import ServerConnected
-from resumption.handshake.events import (
-    DataReceived,
-    Event,
-    NeedSession,
-    PeerClosed,
-)
+from resumption.handshake.events import DataReceived, Event, NeedSession, PeerClosed
 from resumption.handshake.server import start_server
 from resumption.handshake.state import AwaitingAnswer, State
 from resumption.ownership import Host, SessionOwner
@@ -132,12 +127,18 @@ class Connection(SessionOwner):
         call itself raises. The alert is by then in `data_to_send`: send it before you give up. Raises `PeerError`,
         `AlertReceived`, or `ConnectionFailed` if the connection had failed earlier.
         """
-        self._check_usable()
+        if self._error is not None or self._freed:
+            self._check_usable()
         if self._shown:
             self._drop_shown()
-        self._begin()
+        if not self._begun:
+            self._begin()
         self._reader.feed(data)
-        return self._run()
+        try:
+            self._process()
+        except Exception as error:
+            return self._failed(error)
+        return self._deliver() if self._events else ()
 
     def receive_eof(self) -> Iterable[Event]:
         """The stream has ended. Raises `UnexpectedEOF` unless the peer said close_notify before."""
@@ -163,28 +164,23 @@ class Connection(SessionOwner):
                 session.release(self.holder)
             return ()
         self._question = None
-        return self._run(state, session)
+        try:
+            self._state = state.on_answer(session, self)
+            self._ask_host()
+            self._handle_messages()
+            self._process()
+        except Exception as error:
+            return self._failed(error)
+        return self._deliver()
 
     @property
     def trailing_data(self) -> bytes:
         """Bytes after the peer's close_notify: they belong to the protocol beneath."""
         return self._reader.rest() if self._peer_closed else b""
 
-    def _run(self, awaiting: AwaitingAnswer | None = None, session: Session | None = None) -> Iterable[Event]:
-        try:
-            if awaiting is not None:
-                self._state = awaiting.on_answer(session, self)
-                self._ask_host()
-                self._handle_messages()
-            self._process()
-        except Error as error:
-            return self._failed(error)
-        except Exception as error:
-            return self._failed(_unforeseen(error))
-        return self._deliver() if self._events else ()
-
-    def _failed(self, error: Error) -> Iterable[Event]:
-        """Send the alert, end the connection, and raise ``error`` after the events that came before it."""
+    def _failed(self, problem: Exception) -> Iterable[Event]:
+        """Send the alert, end the connection, and raise what is wrong after the events that came before it."""
+        error = problem if isinstance(problem, Error) else _unforeseen(problem)
         if isinstance(error, PeerError):
             self._send_alert(error.alert)
         elif isinstance(error, UnexpectedEOF):
@@ -210,7 +206,7 @@ class Connection(SessionOwner):
     def _process(self) -> None:
         """Handle every whole record that is there."""
         reader = self._reader
-        while self._question is None and not self._peer_closed:
+        while reader.left and self._question is None and not self._peer_closed:
             record = reader.next_record()
             if record is None:
                 return
@@ -232,7 +228,7 @@ class Connection(SessionOwner):
                     self._unsettled = False
                     self._skippable = 0
             if content_type == _APPLICATION_DATA:
-                if self._data is None or not self._handshake.is_empty:
+                if self._data is None or self._handshake.left:
                     raise UnexpectedMessage("application data came before the handshake was complete")
                 if content:
                     self._idle = 0
@@ -249,7 +245,7 @@ class Connection(SessionOwner):
 
     def _handle_messages(self) -> None:
         buffer = self._handshake
-        while self._question is None:
+        while buffer.left and self._question is None:
             raw = buffer.next_message()
             if raw is None:
                 return
@@ -257,7 +253,8 @@ class Connection(SessionOwner):
             if state is None:
                 raise UnexpectedMessage("a handshake message came where none can be expected")
             self._state = state.receive(raw, self)
-            self._ask_host()
+            if self._question is not None:
+                self._ask_host()
 
     def _ask_host(self) -> None:
         """Let the context answer what it can at once, so that only real waiting reaches the driver."""
@@ -275,7 +272,7 @@ class Connection(SessionOwner):
         """RFC 9846, section 5: exactly one byte of 1, and only while a handshake state says it may come."""
         if body != b"\x01":
             raise UnexpectedMessage("a change_cipher_spec record that is not the single byte 1")
-        if self._state is None or not self._handshake.is_empty:
+        if self._state is None or self._handshake.left:
             raise UnexpectedMessage("change_cipher_spec came where it cannot be expected")
         self._count_idle("change_cipher_spec records")
         self._state = self._state.change_cipher_spec(self)
@@ -286,7 +283,7 @@ class Connection(SessionOwner):
         Elsewhere a warning is passed over (RFC 5246, section 7.2.2), also while the version is still open: servers of
         old warn before their ServerHello that they do not know the name. Not in any number, though.
         """
-        if not self._handshake.is_empty:
+        if self._handshake.left:
             raise UnexpectedMessage("an alert came in the middle of a handshake message")
         if len(content) != 2:
             raise DecodeError(f"an alert record holds {len(content)} bytes; one alert has 2")
@@ -311,7 +308,7 @@ class Connection(SessionOwner):
         """What to send now; taken once. May be called at any time, also after an error (for the alert)."""
         if not self._begun and not self.is_server and not self._freed:
             self._begin()
-        return self._take_output()
+        return self._take_output() if self._flight or self._out else b""
 
     def send_data(self, data: bytes | bytearray | memoryview) -> None:
         """Queue application data of any length. Raises `UsageError` before the handshake is complete or after close."""
@@ -335,9 +332,8 @@ class Connection(SessionOwner):
         self._check_writable()
         asking = request_peer and not self._update_asked  # not twice before there is an answer
         self._update_asked |= asking
-        self.send(
-            KeyUpdate(KeyUpdateRequest.update_requested if asking else KeyUpdateRequest.update_not_requested).pack()
-        )
+        wish = KeyUpdateRequest.update_requested if asking else KeyUpdateRequest.update_not_requested
+        self.send(KeyUpdate(wish).pack())
         self.update_write_key()
 
     def export_keying_material(self, label: bytes, context: bytes | None, length: int) -> bytes:

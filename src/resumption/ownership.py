@@ -90,6 +90,7 @@ class SessionOwner(Channel):
         "_shown",
         "generate_session_id",
         "holder",
+        "is_server",
         "looked_up",
         "not_resumable_callback",
         "number",
@@ -103,6 +104,7 @@ class SessionOwner(Channel):
         self, config: ClientConfig | ServerConfig, host: Host | None, server_name: str, peer_key: bytes | None
     ) -> None:
         super().__init__(config.max_message_length, config.max_empty_records)
+        self.is_server = isinstance(config, ServerConfig)
         self._begun = False
         self._freed = False
         self.number = next(_numbers)
@@ -123,11 +125,6 @@ class SessionOwner(Channel):
         self._session: Session | None = None
         self._lent: list[Session] = []  # sessions that events still to be delivered show
         self._shown: list[Session] = []  # sessions that the events of the latest call show
-
-    @property
-    def is_server(self) -> bool:
-        """Which role this side plays."""
-        return isinstance(self._config, ServerConfig)
 
     @property
     def config(self) -> ClientConfig | ServerConfig:

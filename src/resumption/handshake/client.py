@@ -5,13 +5,14 @@ RFC 9846, sections 4.1 and 4.2 (8446: 4.1). What follows the ServerHello lives i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from resumption.config import ClientConfig
 from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import facts_of
-from resumption.crypto.groups import generate
+from resumption.crypto.groups import KeyShare, generate
 from resumption.crypto.names import server_name_of
 from resumption.crypto.schedule13 import EarlySecret
 from resumption.crypto.suites import SUITES, SuiteFacts
@@ -26,19 +27,19 @@ from resumption.errors import (
 from resumption.handshake import client12, client13
 from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_response
-from resumption.handshake.state import Handshaking13, Output, State, Transcript, on
+from resumption.handshake.state import Handshaking13, Output, State, Transcript, frozen, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.gate import offerable
-from resumption.session.model import Session
+from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Reason
 from resumption.wire import extensions
 from resumption.wire.messages import ClientHello, ServerHello
+from resumption.wire.templates import pack_one_key_share, pack_one_pre_shared_key
 
 __all__ = ["ExpectSecondServerHello", "ExpectServerHello", "start_client"]
 
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
-_SERVER_NAME = int(ExtensionType.server_name)
 _KEY_SHARE = int(ExtensionType.key_share)
 _SESSION_TICKET = int(ExtensionType.session_ticket)
 _COOKIE = int(ExtensionType.cookie)
@@ -67,11 +68,12 @@ def start_client(
     now = config.clock()
     policy = config.policy(server_name, send_server_name, fresh)
     reason: Reason | None = Reason.FRESH_REQUESTED if fresh else Reason.NO_SESSION
+    secret = b""
     if session is not None:
-        data = session.data
+        data, secret = session.data, session.secret
         verdict = offerable(
             data,
-            session.secret,
+            secret,
             policy,
             now,
             resumable=session.is_resumable,
@@ -83,37 +85,41 @@ def start_client(
             reason = Reason.NOTHING_TO_OFFER
         if reason is not None:
             session = None
-    shares = tuple(generate(group) for group in config.groups[: config.key_shares])
-    bodies: dict[int, bytes] = {}
-    if send_server_name:
-        bodies[_SERVER_NAME] = extensions.pack_server_name(server_name)
-    bodies.update(config.hello_extensions)
+    template = config.hello_template(server_name if send_server_name else "")
+    bodies = dict(template.extensions)
+    session_id = b""
+    shares: tuple[KeyShare, ...] = ()
     if config.maximum_version >= _TLS13:
-        bodies[_KEY_SHARE] = extensions.pack_key_share_client(tuple((share.group, share.public) for share in shares))
-    compatible = config.middlebox_compatibility and config.maximum_version >= _TLS13
-    session_id = config.random(32) if compatible else b""
-    if session is not None and session.version == _TLS12:
-        session_id = session.id
+        shares = tuple([generate(group) for group in config.groups[: config.key_shares]])
+        if len(shares) == 1:
+            bodies[_KEY_SHARE] = pack_one_key_share(shares[0].group, shares[0].public)
+        else:
+            pairs = tuple([(share.group, share.public) for share in shares])
+            bodies[_KEY_SHARE] = extensions.pack_key_share_client(pairs)
+        if config.middlebox_compatibility:
+            session_id = config.random(32)
+    version = data.version if session is not None else 0
+    if version == _TLS12:
+        session_id = data.session_id
         if _SESSION_TICKET in bodies:
-            bodies[_SESSION_TICKET] = session.ticket
+            bodies[_SESSION_TICKET] = data.ticket
     hello = ClientHello(
         legacy_version=_TLS12,
         random=config.random(32),
         legacy_session_id=session_id,
-        cipher_suites=config.suites if session is None else config.suites_for(session.cipher),
+        cipher_suites=config.suites if session is None else config.suites_for(data.cipher),
         legacy_compression_methods=b"\x00",
         extensions=bodies,
     )
     early = None
-    if session is not None and session.version == _TLS13:
-        facts = SUITES[session.cipher].hash
-        early = EarlySecret.from_psk(facts, session.secret)
-        raw = _pack_with_binder(hello, session, early, Transcript(facts), now)
+    if version == _TLS13:
+        facts = SUITES[data.cipher].hash
+        early = EarlySecret.from_psk(facts, secret)
+        raw = _pack_with_binder(hello, data, early, Transcript(facts), now, template.pack)
     else:
-        raw = hello.pack()
-    offered = Offered(config, server_name, hello, shares, policy, session, early, reason)
+        raw = template.pack(hello)
     out.send(raw)
-    return ExpectServerHello(offered, raw)
+    return ExpectServerHello(Offered(config, server_name, hello, shares, policy, session, early, reason), raw)
 
 
 def _covers(certificate: bytes | None, server_name: str) -> bool:
@@ -127,25 +133,29 @@ def _covers(certificate: bytes | None, server_name: str) -> bool:
 
 
 def _pack_with_binder(
-    hello: ClientHello, session: Session, early: EarlySecret, transcript: Transcript, now: float
+    hello: ClientHello,
+    data: SessionData,
+    early: EarlySecret,
+    transcript: Transcript,
+    now: float,
+    pack: Callable[[ClientHello], bytes] = ClientHello.pack,
 ) -> bytes:
-    """The ClientHello with ``session`` as its only PSK, and the binder over it. RFC 9846, section 4.3.11.2.
+    """The ClientHello with the session ``data`` as its only PSK, and the binder over it. RFC 9846, section 4.3.11.2.
 
     ``transcript`` holds what came before this hello (nothing, or the first hello and a HelloRetryRequest).
     """
-    age_ms = max(0, int((now - session.time) * 1000))
-    identity = (session.ticket, (age_ms + session.data.ticket_age_add) & 0xFFFFFFFF)
-    placeholder = bytes(SUITES[session.cipher].hash.digest_size)
-    hello.extensions[_PRE_SHARED_KEY] = extensions.pack_pre_shared_key_client(
-        extensions.OfferedPsks((identity,), (placeholder,))
+    age_ms = max(0, int((now - data.time) * 1000))
+    placeholder = bytes(SUITES[data.cipher].hash.digest_size)
+    hello.extensions[_PRE_SHARED_KEY] = pack_one_pre_shared_key(
+        data.ticket, (age_ms + data.ticket_age_add) & 0xFFFFFFFF, placeholder
     )
-    raw = hello.pack()
+    raw = pack(hello)
     truncated = raw[: -(len(placeholder) + 3)]  # up to the binders: a two-byte and a one-byte length precede them
     binder = early.binder(transcript.digest_with(truncated))
     return raw[: -len(binder)] + binder
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectServerHello(State):
     """Awaiting the answer to the first ClientHello. RFC 9846, sections 4.2.3 and A.1."""
 
@@ -194,7 +204,7 @@ class ExpectServerHello(State):
         transcript = Transcript.after_retry(hash_facts, self.hello_raw, raw)
         session, early, reason = offered.session, offered.early, offered.reason
         if session is not None and early is not None and SUITES[session.cipher].hash is hash_facts:
-            second_raw = _pack_with_binder(second, session, early, transcript, config.clock())
+            second_raw = _pack_with_binder(second, session.data, early, transcript, config.clock())
         else:
             if early is not None:
                 reason = Reason.OTHER_HASH
@@ -216,7 +226,7 @@ class ExpectServerHello(State):
         return replace(self, changed=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectSecondServerHello(Handshaking13):
     """Awaiting the ServerHello after a HelloRetryRequest. RFC 9846, section 4.2.4 [8446: 4.1.4]."""
 

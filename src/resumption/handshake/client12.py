@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
@@ -20,7 +20,7 @@ from resumption.errors import (
 )
 from resumption.handshake.established12 import ClientConnected, Exporter, Keys, RecordedTranscript, fits_suite
 from resumption.handshake.offer import Lineage, Offered
-from resumption.handshake.state import Output, State, Transcript, on
+from resumption.handshake.state import Output, State, Transcript, frozen, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.gate import Answer, accepted, mechanism_of
 from resumption.session.model import SessionData
@@ -56,7 +56,7 @@ _SERVER_HELLO_EXTENSIONS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hellos:
     """What both hellos agreed on."""
 
@@ -179,7 +179,7 @@ def _facts(hellos: Hellos, chain: tuple[bytes, ...], before: SessionData | None)
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectCertificate(State):
     """Awaiting the server's chain. RFC 5246, section 7.4.2."""
 
@@ -201,7 +201,7 @@ class ExpectCertificate(State):
         return ExpectKeyExchange(self.hellos, self.transcript, chain)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectKeyExchange(State):
     """Awaiting the signed share of the server. RFC 8422, section 5.4."""
 
@@ -235,7 +235,7 @@ class ExpectKeyExchange(State):
         return ExpectRequestOrDone(hellos, self.transcript, self.chain, message.named_curve, message.public)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectRequestOrDone(State):
     """Awaiting CertificateRequest or ServerHelloDone. RFC 5246, sections 7.4.4 and 7.4.5."""
 
@@ -269,7 +269,7 @@ class ExpectRequestOrDone(State):
         return _send_flight(self.hellos, self.transcript, self.chain, self.group, self.peer_share, None, out)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectServerHelloDone(State):
     """Awaiting the end of the server's flight, after it asked for our certificate."""
 
@@ -328,7 +328,7 @@ def _send_flight(
     return ExpectTicket(progress) if hellos.ticket_promised else ExpectChangeCipherSpec(progress)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progress:
     """What the last states have in common. In an abbreviated handshake (``resumed``) the server finishes first."""
 
@@ -351,7 +351,7 @@ class Progress:
         out.send(finished)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectTicket(State):
     """Awaiting the NewSessionTicket that the ServerHello promised. RFC 5077, section 3.3."""
 
@@ -376,7 +376,7 @@ class ExpectTicket(State):
         return ExpectChangeCipherSpec(replace(progress, data=data))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectChangeCipherSpec(State):
     """Awaiting the server's change_cipher_spec: the keys exist, so it can be obeyed. RFC 5246, section 7.1."""
 
@@ -388,7 +388,7 @@ class ExpectChangeCipherSpec(State):
         return ExpectFinished(self.progress)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectFinished(State):
     """Awaiting the server's Finished. RFC 5246, section 7.4.9."""
 

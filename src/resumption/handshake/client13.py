@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
 from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
 from resumption.crypto.protection import RecordOpener13, RecordSealer13
@@ -30,7 +28,7 @@ from resumption.handshake.established13 import (
 )
 from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_request, check_response
-from resumption.handshake.state import Handshaking13, Output, Transcript, on
+from resumption.handshake.state import Handshaking13, Output, Transcript, frozen, on
 from resumption.session.gate import Answer, accepted, mechanism_of
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Reason, Resumption
@@ -112,7 +110,7 @@ def on_server_hello(
     return ExpectEncryptedExtensions(offered, suite, group, transcript, secrets, resumed)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectEncryptedExtensions(Handshaking13):
     """Awaiting EncryptedExtensions. RFC 9846, section 4.4.1 [8446: 4.3.1]."""
 
@@ -167,7 +165,7 @@ class ExpectEncryptedExtensions(Handshaking13):
         return ExpectCertificateOrRequest(negotiated, self.transcript, self.secrets, offered)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """Who the peer is, and how that is known: by a signature just verified, or by the session that was resumed."""
 
@@ -178,7 +176,7 @@ class Identity:
     verified_name: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectCertificateOrRequest(Handshaking13):
     """Awaiting CertificateRequest or Certificate. RFC 9846, sections 4.4.2 and 4.5.1 [8446: 4.3.2, 4.4.2]."""
 
@@ -205,7 +203,7 @@ class ExpectCertificateOrRequest(Handshaking13):
         return take_certificate(self.negotiated, self.transcript, self.secrets, self.offered, None, message, raw)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectCertificate(Handshaking13):
     """Awaiting the server's Certificate, after it asked for ours. RFC 9846, section 4.5.1 [8446: 4.4.2]."""
 
@@ -244,7 +242,7 @@ def take_certificate(
     return ExpectCertificateVerify(negotiated, transcript, secrets, offered, requested, chain)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectCertificateVerify(Handshaking13):
     """Awaiting the proof that the server holds its certificate's key. RFC 9846, section 4.5.2 [8446: 4.4.3]."""
 
@@ -283,7 +281,7 @@ class ExpectCertificateVerify(Handshaking13):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectFinished(Handshaking13):
     """Awaiting the server's Finished; nobody gets here without a verified or resumed identity. RFC 9846, 4.5.3."""
 

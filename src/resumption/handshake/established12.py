@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from resumption.constants import AlertDescription
@@ -12,7 +11,7 @@ from resumption.crypto.schedule12 import KeyBlock, MasterSecret12
 from resumption.crypto.signatures import SCHEMES
 from resumption.crypto.suites import SuiteFacts
 from resumption.errors import UsageError
-from resumption.handshake.state import Output, State, Transcript, on
+from resumption.handshake.state import Output, State, Transcript, frozen, on
 from resumption.session.model import SessionData
 from resumption.wire import messages12
 from resumption.wire.messages import ClientHello
@@ -35,7 +34,7 @@ class RecordedTranscript(Transcript):
         self.messages += raw
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keys:
     """The keys of one connection, waiting for the change_cipher_spec of each direction."""
 
@@ -69,7 +68,7 @@ def fits_suite(scheme: int, suite: SuiteFacts) -> bool:
     return (SCHEMES[scheme].key_type in ("RSA", "RSA-PSS")) == (suite.authentication == "RSA")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exporter:
     """Exports keying material, if the session has an extended master secret. RFC 5705; RFC 7627, section 5.4."""
 
@@ -98,7 +97,7 @@ class _Connected(State):
         return self.exporter.export(label, context, length)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientConnected(_Connected):
     """A client after its handshake. Renegotiation is refused, every time. RFC 5746, section 4.5."""
 
@@ -112,7 +111,7 @@ class ClientConnected(_Connected):
         return self
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerConnected(_Connected):
     """A server after its handshake. Renegotiation is refused, every time. RFC 5746, section 4.5."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import ClassVar
 
 from resumption.config import ClientConfig, Config, ServerConfig
@@ -13,7 +12,7 @@ from resumption.crypto.suites import SuiteFacts
 from resumption.errors import IllegalParameter, TooManyMessages
 from resumption.handshake.events import KeysUpdated
 from resumption.handshake.placement import Place, check_request
-from resumption.handshake.state import Output, State, on
+from resumption.handshake.state import Output, State, frozen, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH, lifetime_of, seal_session
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Mechanism
@@ -29,7 +28,7 @@ _TLS13 = int(ProtocolVersion.TLSv1_3)
 _HOUR_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Negotiated:
     """What the hellos agreed on. ``server_name`` is canonical, or empty when there was none."""
 
@@ -127,7 +126,7 @@ class _Connected(State):
         out.emit(KeysUpdated())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientConnected(_Connected):
     """A client after its handshake: tickets may come at any time."""
 
@@ -164,7 +163,7 @@ class ClientConnected(_Connected):
         return self
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerConnected(_Connected):
     """A server after its handshake: it may issue tickets at any time."""
 

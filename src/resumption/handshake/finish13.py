@@ -5,8 +5,6 @@ RFC 9846, sections 4.5 and 4.7.1, and appendix A.2. The flight that it answers w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from resumption.config import ServerConfig
 from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
@@ -16,7 +14,7 @@ from resumption.crypto.signatures import certificate_verify_content, verify
 from resumption.errors import CertificateRequired, IllegalParameter
 from resumption.handshake.established13 import Budget, Negotiated, ServerConnected, TicketSecrets
 from resumption.handshake.placement import Place, check_response
-from resumption.handshake.state import Handshaking13, Output, Transcript, on
+from resumption.handshake.state import Handshaking13, Output, Transcript, frozen, on
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Resumption
 from resumption.wire.messages import Certificate, CertificateVerify, Finished
@@ -27,7 +25,7 @@ _TLS13 = int(ProtocolVersion.TLSv1_3)
 _ASKED = frozenset({int(ExtensionType.signature_algorithms)})  # what our CertificateRequest holds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """What is known of the client: its chain (empty when it showed none), and since when."""
 
@@ -37,7 +35,7 @@ class Identity:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progress:
     """What the states after the server's flight have in common."""
 
@@ -57,7 +55,7 @@ class Progress:
         return config
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectCertificate(Handshaking13):
     """Awaiting the client's Certificate, which may be empty. RFC 9846, section 4.5.1 [8446: 4.4.2]."""
 
@@ -86,7 +84,7 @@ class ExpectCertificate(Handshaking13):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectCertificateVerify(Handshaking13):
     """Awaiting the proof that the client holds its certificate's key. RFC 9846, section 4.5.2 [8446: 4.4.3]."""
 
@@ -106,7 +104,7 @@ class ExpectCertificateVerify(Handshaking13):
         return ExpectFinished(progress, self.identity)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectFinished(Handshaking13):
     """Awaiting the client's Finished. RFC 9846, section 4.5.3 [8446: 4.4.4]."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from resumption.config import ClientConfig
 from resumption.crypto.certificates import not_after_of
 from resumption.crypto.groups import KeyShare
 from resumption.crypto.schedule13 import EarlySecret
+from resumption.handshake.state import frozen
 from resumption.session.gate import ClientPolicy
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Reason
@@ -25,7 +25,7 @@ class Lineage(NamedTuple):
     verified_name: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offered:
     """One ClientHello and the secrets behind it.
 

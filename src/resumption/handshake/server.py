@@ -6,14 +6,12 @@ negotiation will not need: a malformed one is a decode_error whether or not it i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from resumption.config import ServerConfig
 from resumption.constants import ProtocolVersion
 from resumption.errors import NoApplicationProtocol, ProtocolVersionUnsupported
 from resumption.handshake import server12, server13
 from resumption.handshake.hello import ClientHelloFacts
-from resumption.handshake.state import Output, State, on
+from resumption.handshake.state import Output, State, frozen, on
 from resumption.wire.messages import ClientHello
 
 __all__ = ["ExpectClientHello", "start_server"]
@@ -26,7 +24,7 @@ def start_server(config: ServerConfig) -> State:
     return ExpectClientHello(config)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectClientHello(State):
     """Awaiting the ClientHello. RFC 9846, sections 4.2.2 and A.2."""
 
@@ -39,20 +37,19 @@ class ExpectClientHello(State):
         """Choose the version first; everything else is the version's own affair."""
         config = self.config
         facts = ClientHelloFacts(message)
-        versions = facts.versions
-        common = next((version for version in versions if self._speaks(version)), None)
-        if common is None:
+        lowest, highest = config.minimum_version, config.maximum_version
+        for version in facts.versions:
+            if lowest <= version <= highest:
+                break
+        else:
             raise ProtocolVersionUnsupported(
                 "the client offers no version that is enabled here: "
-                + ", ".join(f"0x{version:04x}" for version in versions)
+                + ", ".join(f"0x{version:04x}" for version in facts.versions)
             )
         alpn = self._choose_alpn(facts)
-        if common == _TLS13:
+        if version == _TLS13:
             return server13.negotiate(config, facts, alpn, raw, out)
         return server12.negotiate(config, facts, alpn, raw, out)
-
-    def _speaks(self, version: int) -> bool:
-        return self.config.minimum_version <= version <= self.config.maximum_version
 
     def _choose_alpn(self, facts: ClientHelloFacts) -> bytes | None:
         """The first of our protocols that the client offers. RFC 7301, section 3.2."""

@@ -6,7 +6,6 @@ by a ticket or an id, which the gate judges. A ticket that fails does not fall b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from resumption.config import ServerConfig
@@ -24,7 +23,7 @@ from resumption.errors import (
 from resumption.handshake.established12 import Exporter, Keys, RecordedTranscript, ServerConnected, fits_suite
 from resumption.handshake.events import NeedSession
 from resumption.handshake.hello import ClientHelloFacts
-from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, on
+from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, frozen, on
 from resumption.handshake.tickets import lifetime_of, open_session, seal_session
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session, SessionData
@@ -59,7 +58,7 @@ _CERTIFICATE_TYPES = b"\x40\x01"  # ecdsa_sign, rsa_sign
 _EMS_FLAG = 1  # bit 0 of a session's flags
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """What this server picked from the hello, before any session is looked at."""
 
@@ -113,7 +112,7 @@ def _find_session(choice: Choice, out: Output) -> Next:
     return AwaitSession(choice)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AwaitSession(AwaitingAnswer):
     """Awaiting an answer to the question who holds the session with the client's id."""
 
@@ -267,7 +266,7 @@ def _choose_suite(
     raise HandshakeFailure("the client offers no TLS 1.2 cipher suite that is enabled here and fits a certificate")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opening:
     """What the states of a full handshake have in common until the master secret exists."""
 
@@ -281,7 +280,7 @@ class Opening:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectCertificate(State):
     """Awaiting the client's chain, which may be empty. RFC 5246, section 7.4.6."""
 
@@ -301,7 +300,7 @@ class ExpectCertificate(State):
         return ExpectKeyExchange(self.opening, chain)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectKeyExchange(State):
     """Awaiting the client's share. RFC 8422, section 5.7."""
 
@@ -364,7 +363,7 @@ class ExpectKeyExchange(State):
         return ExpectChangeCipherSpec(progress, master)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectCertificateVerify(State):
     """Awaiting the proof that the client holds its certificate's key. RFC 5246, section 7.4.8."""
 
@@ -391,7 +390,7 @@ class ExpectCertificateVerify(State):
         return ExpectChangeCipherSpec(progress, self.master)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progress:
     """What the last states have in common. ``session`` is the one that resumes the connection."""
 
@@ -438,7 +437,7 @@ class Progress:
         out.send(message)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectChangeCipherSpec(State):
     """Awaiting the client's change_cipher_spec: the keys exist, so it can be obeyed. RFC 5246, section 7.1."""
 
@@ -451,7 +450,7 @@ class ExpectChangeCipherSpec(State):
         return ExpectFinished(self.progress, self.master)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectFinished(State):
     """Awaiting the client's Finished. RFC 5246, section 7.4.9."""
 

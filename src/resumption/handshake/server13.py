@@ -6,7 +6,6 @@ client offers, which the gate judges, then the binder. An answer from outside (a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from resumption.config import ServerConfig
@@ -29,7 +28,7 @@ from resumption.handshake.events import NeedSession
 from resumption.handshake.finish13 import ExpectCertificate, ExpectFinished, Identity, Progress
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.placement import Place, check_request
-from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, on
+from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, frozen, on
 from resumption.handshake.tickets import open_session
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session
@@ -70,7 +69,7 @@ _MAX_SKIPPED = 2**15  # bytes of refused early data that are skipped
 _MAY_CHANGE = frozenset({_KEY_SHARE, _COOKIE, _EARLY_DATA, _PADDING, _PRE_SHARED_KEY})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """What this server picked from the hello, before any session is looked at."""
 
@@ -144,7 +143,7 @@ def check_shares(groups: tuple[int, ...], shares: tuple[tuple[int, bytes], ...])
         seen.add(group)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpectSecondClientHello(Handshaking13):
     """Awaiting the hello that a HelloRetryRequest asked for. RFC 9846, section 4.2.4 [8446: 4.1.4]."""
 
@@ -250,7 +249,7 @@ def judge(choice: Choice, session: Session, mechanism: Mechanism) -> Reason | No
     return verdict.reason  # never an Abort: those are about the extended master secret, which TLS 1.3 does not have
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AwaitSession(AwaitingAnswer):
     """Awaiting an answer to the question who holds a session. No message may come meanwhile."""
 
@@ -290,7 +289,7 @@ def accept(
     return answer(choice, Accepted(session, early, position, mechanism), None, out)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accepted:
     """A session that passed the gate and whose binder verified."""
 

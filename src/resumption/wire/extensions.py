@@ -12,6 +12,7 @@ GREASE among them (RFC 8701), come through as they are.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
@@ -164,11 +165,24 @@ parse_ec_point_formats, pack_ec_point_formats = _body("ec_point_formats", opaque
 
 # struct { NamedGroup group; opaque key_exchange<1..2^16-1>; } KeyShareEntry;  RFC 9846, section 4.3.8 (4.2.8)
 _key_share_entry = pair(uint16, opaque(1, 2**16 - 1))
+_unpack_one_share = struct.Struct(">HHH").unpack_from  # length of the list, group, length of the share
 
 # KeyShareEntry client_shares<0..2^16-1>;  KeyShareEntry server_share;  NamedGroup selected_group;
-parse_key_share_client, pack_key_share_client = _body("key_share", vector(_key_share_entry, 0, 2**16 - 1))
+_parse_key_shares, pack_key_share_client = _body("key_share", vector(_key_share_entry, 0, 2**16 - 1))
 parse_key_share_server, pack_key_share_server = _body("key_share", _key_share_entry)
 parse_key_share_retry, pack_key_share_retry = _body("key_share", uint16)
+
+
+def parse_key_share_client(body: bytes) -> tuple[tuple[int, bytes], ...]:
+    """Group and share of each entry. RFC 9846, section 4.3.8 (4.2.8)."""
+    size = len(body)
+    # Nearly every client sends one share: 0.5 us on this way, 2 us on the other.
+    if size > 6 and type(body) is bytes:
+        length, group, share_length = _unpack_one_share(body)
+        if length == size - 2 and share_length == size - 6:
+            return ((group, body[6:]),)
+    return _parse_key_shares(body)
+
 
 # opaque cookie<1..2^16-1>;  RFC 9846, section 4.3.2 (4.2.2)
 parse_cookie, pack_cookie = _body("cookie", opaque(1, 2**16 - 1))
@@ -197,9 +211,26 @@ class OfferedPsks(Struct):
         return 2 + len(self.binders) + sum(map(len, self.binders))
 
 
-parse_pre_shared_key_client, pack_pre_shared_key_client = _body(
-    "pre_shared_key", Codec(OfferedPsks.read, OfferedPsks.write)
-)
+_parse_pre_shared_keys, pack_pre_shared_key_client = _body("pre_shared_key", Codec(OfferedPsks.read, OfferedPsks.write))
+
+
+def parse_pre_shared_key_client(body: bytes) -> OfferedPsks:
+    """What the client offers. RFC 9846, section 4.3.11 (4.2.11)."""
+    # Nearly every client offers one session: 1.2 us on this way, 4.5 us on the other.
+    size = len(body)
+    if size > 44 and type(body) is bytes:  # one identity of one byte, one binder of 32
+        identities, length = body[0] << 8 | body[1], body[2] << 8 | body[3]
+        at = 4 + length
+        binder = size - at - 7
+        if (
+            identities == length + 6
+            and length > 0
+            and 32 <= binder <= 255
+            and body[at + 4 : at + 7] == b"%b%c" % ((binder + 1).to_bytes(2), binder)
+        ):
+            return OfferedPsks(((body[4:at], int.from_bytes(body[at : at + 4])),), (body[at + 7 :],))
+    return _parse_pre_shared_keys(body)
+
 
 # uint16 selected_identity;
 parse_pre_shared_key_server, pack_pre_shared_key_server = _body("pre_shared_key", uint16)

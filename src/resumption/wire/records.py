@@ -62,22 +62,30 @@ _OTHER_PROTOCOLS: Final = {
 
 
 class _Pieces:
-    """Bytes fed in pieces and walked by offset. What lies before ``_at`` is consumed."""
+    """Bytes fed in pieces and walked by offset. What lies before ``_at`` is consumed.
 
-    __slots__ = ("_at", "_buffer")
+    ``left`` is how many bytes were fed and not yet given back in a whole unit. It is kept, not computed, so that a
+    connection can ask before each step whether there is anything to do (0.02 us; a call that finds nothing is 0.2 us).
+    """
+
+    __slots__ = ("_at", "_buffer", "left")
 
     def __init__(self) -> None:
         self._buffer: bytes | bytearray = b""
         self._at = 0
+        self.left = 0
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Add what came. The caller may reuse its buffer afterwards."""
-        buffer, at = self._buffer, self._at
-        left = len(buffer) - at
+        left = self.left
         if not left:
-            self._buffer = data if type(data) is bytes else bytes(data)
+            self._buffer = data = data if type(data) is bytes else bytes(data)
             self._at = 0
-        elif left <= len(data):  # joining at least doubles what is kept, so the copies add up to twice the bytes
+            self.left = len(data)
+            return
+        buffer, at = self._buffer, self._at
+        self.left = left + len(data)
+        if left <= len(data):  # joining at least doubles what is kept, so the copies add up to twice the bytes
             self._buffer = b"".join((memoryview(buffer)[at:], data))
             self._at = 0
         elif isinstance(buffer, bytes):
@@ -98,7 +106,7 @@ class _Pieces:
     @property
     def is_empty(self) -> bool:
         """True if every byte that was fed has been given back in a whole unit."""
-        return self._at == len(self._buffer)
+        return not self.left
 
 
 class RecordReader(_Pieces):
@@ -121,10 +129,10 @@ class RecordReader(_Pieces):
 
         A driver that never reads more than this never reads past the end of a record.
         """
-        buffer, at = self._buffer, self._at
-        have = len(buffer) - at
+        have = self.left
         if have < RECORD_HEADER_LENGTH:
             return RECORD_HEADER_LENGTH - have
+        buffer, at = self._buffer, self._at
         return max(0, RECORD_HEADER_LENGTH + (buffer[at + 3] << 8 | buffer[at + 4]) - have)
 
     def next_record(self) -> tuple[int, bytes, bytes] | None:
@@ -134,25 +142,30 @@ class RecordReader(_Pieces):
         `UnexpectedMessage` for an unknown content type, `ProtocolVersionUnsupported` for a version that is not SSL 3.0
         or later and for a peer that speaks another protocol altogether. An error is final: asking again repeats it.
         """
-        buffer, at = self._buffer, self._at
-        start = at + RECORD_HEADER_LENGTH
-        end = len(buffer)
-        if start > end:
+        buffer, at, left = self._buffer, self._at, self.left
+        if left < RECORD_HEADER_LENGTH:
             if at:
                 self._wait()
             return None
+        start = at + RECORD_HEADER_LENGTH
         content_type = buffer[at]
         if not _FIRST_TYPE <= content_type <= _LAST_TYPE or buffer[at + 1] != _MAJOR_VERSION:
             raise self._not_a_record(bytes(buffer[at:start]))
-        stop = start + (buffer[at + 3] << 8 | buffer[at + 4])
-        if stop - start > self.limit:
-            raise RecordOverflow(f"a record of {stop - start} bytes, at most {self.limit} are allowed")
-        if stop > end:
+        length = buffer[at + 3] << 8 | buffer[at + 4]
+        if length > self.limit:
+            raise RecordOverflow(f"a record of {length} bytes, at most {self.limit} are allowed")
+        if left < RECORD_HEADER_LENGTH + length:
             if at:
                 self._wait()
             return None
+        stop = start + length
         self._started = True
-        self._at = stop
+        self.left = left = left - RECORD_HEADER_LENGTH - length
+        if left:
+            self._at = stop
+        else:  # an idle connection keeps no buffer
+            self._buffer = b""
+            self._at = 0
         if type(buffer) is bytes:
             return content_type, buffer[at:start], buffer[start:stop]
         return content_type, bytes(buffer[at:start]), bytes(memoryview(buffer)[start:stop])
@@ -193,27 +206,35 @@ class HandshakeBuffer(_Pieces):
         """Add the content of one handshake record. Raises `UnexpectedMessage` if it is empty."""
         if not data:
             raise UnexpectedMessage("a handshake record without content")
-        super().feed(data)
+        if self.left or type(data) is not bytes:
+            super().feed(data)
+        else:
+            self._buffer = data
+            self.left = len(data)
 
     def next_message(self) -> bytes | None:
         """The next whole message with its 4-byte header; None until more is fed.
 
         Raises `IllegalParameter` as soon as a header announces more than ``limit`` bytes.
         """
-        buffer, at = self._buffer, self._at
-        start = at + _MESSAGE_HEADER_LENGTH
-        end = len(buffer)
-        if start > end:
+        buffer, at, left = self._buffer, self._at, self.left
+        if left < _MESSAGE_HEADER_LENGTH:
             if at:
                 self._wait()
             return None
         length = buffer[at + 1] << 16 | buffer[at + 2] << 8 | buffer[at + 3]
         if length > self.limit:
             raise IllegalParameter(f"a handshake message of {length} bytes, at most {self.limit} are allowed")
-        stop = start + length
-        if stop > end:
+        size = _MESSAGE_HEADER_LENGTH + length
+        if left < size:
             if at:
                 self._wait()
             return None
-        self._at = stop
+        stop = at + size
+        self.left = left = left - size
+        if left:
+            self._at = stop
+        else:
+            self._buffer = b""
+            self._at = 0
         return buffer[at:stop] if type(buffer) is bytes else bytes(memoryview(buffer)[at:stop])

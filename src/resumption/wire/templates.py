@@ -1,0 +1,126 @@
+"""Hellos that are packed ahead but for what changes from one connection to the next.
+
+A client says nearly the same each time: its suites, groups, schemes and the server's name stay. `ClientHelloTemplate`
+keeps those as bytes and puts random, session id and the changing extensions around them, in 2 us instead of the 8 us of
+``ClientHello.pack``. The functions do the same for a server's answer and for the lists of one that nearly every hello
+holds. For each of them there is a plain way that gives the same bytes, and the tests compare the two. Which extensions
+change, and what is in them, is for the handshake to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import islice
+from struct import Struct
+
+from resumption.errors import UsageError
+from resumption.wire.codec import uint16_list
+from resumption.wire.extensions import OfferedPsks, pack_pre_shared_key_client
+from resumption.wire.messages import ClientHello, ServerHello
+
+__all__ = [
+    "ClientHelloTemplate",
+    "pack_extension",
+    "pack_one_key_share",
+    "pack_one_pre_shared_key",
+    "pack_server_hello",
+]
+
+_HEADER = ClientHello.msg_type << 24
+_FIXED_LENGTH = 2 + 32 + 1 + 2 + 2  # of a body without session id, suites and extensions: the compression list is b"\0"
+_LONGEST_BLOCK = 2**16 - 1
+_LONGEST_IDENTITY = 2**16 - 7  # bytes of one that is alone in its list
+_SERVER_HEADER = ServerHello.msg_type << 24
+_pack_two = Struct(">HH").pack
+_pack_three = Struct(">HHH").pack
+
+_pack_suites = lru_cache(64)(uint16_list(2, 2**16 - 2).write)
+
+
+class ClientHelloTemplate:
+    """The constant extensions of a hello, in the order sent; the body of one of them, ``changing``, may differ.
+
+    Immutable, and shared by any number of connections.
+    """
+
+    __slots__ = ("_after", "_before", "_changing", "_count", "extensions")
+
+    def __init__(self, extensions: Mapping[int, bytes], changing: int) -> None:
+        self.extensions = dict(extensions)
+        self._changing = changing
+        self._count = len(self.extensions)
+        numbers = list(self.extensions)
+        at = numbers.index(changing) if changing in self.extensions else len(numbers)
+        self._before = b"".join(pack_extension(number, self.extensions[number]) for number in numbers[:at])
+        self._after = b"".join(pack_extension(number, self.extensions[number]) for number in numbers[at + 1 :])
+
+    def pack(self, hello: ClientHello) -> bytes:
+        """What ``hello.pack()`` gives, for a hello whose first extensions are those of this template.
+
+        It offers no compression. Raises `UsageError` when the extensions are too long for one block.
+        """
+        bodies, session_id = hello.extensions, hello.legacy_session_id
+        block = self._before
+        if self._changing in bodies:
+            block += pack_extension(self._changing, bodies[self._changing])
+        block += self._after
+        for number, body in islice(bodies.items(), self._count, None):
+            block += pack_extension(number, body)
+        if len(block) > _LONGEST_BLOCK:
+            raise UsageError(f"extensions of {len(block)} bytes do not fit one block of {_LONGEST_BLOCK}")
+        suites = _pack_suites(hello.cipher_suites)
+        length = _FIXED_LENGTH + len(session_id) + len(suites) + len(block)
+        return b"%b\x03\x03%b%c%b%b\x01\0%b%b" % (
+            (_HEADER | length).to_bytes(4),
+            hello.random,
+            len(session_id),
+            session_id,
+            suites,
+            len(block).to_bytes(2),
+            block,
+        )
+
+
+def pack_extension(number: int, body: bytes) -> bytes:
+    """One extension with its header. Raises `UsageError` for a body that is too long."""
+    if len(body) > _LONGEST_BLOCK:
+        raise UsageError(f"an extension of {len(body)} bytes does not fit two bytes of length")
+    return (number << 16 | len(body)).to_bytes(4) + body
+
+
+def pack_one_key_share(group: int, share: bytes) -> bytes:
+    """What ``pack_key_share_client`` gives for a single share: 0.4 us instead of 2."""
+    return _pack_three(len(share) + 4, group, len(share)) + share
+
+
+def pack_one_pre_shared_key(identity: bytes, obfuscated_ticket_age: int, binder: bytes) -> bytes:
+    """What ``pack_pre_shared_key_client`` gives for one identity and its binder: 0.6 us instead of 4."""
+    length, size = len(identity), len(binder)
+    if not (0 < length <= _LONGEST_IDENTITY and 32 <= size <= 255):
+        return pack_pre_shared_key_client(OfferedPsks(((identity, obfuscated_ticket_age),), (binder,)))
+    return b"%b%b%b%b%c%b" % (
+        _pack_two(length + 6, length),
+        identity,
+        obfuscated_ticket_age.to_bytes(4),
+        (size + 1).to_bytes(2),
+        size,
+        binder,
+    )
+
+
+def pack_server_hello(random: bytes, session_id: bytes, suite: int, block: bytes) -> bytes:
+    """What ``ServerHello(0x0303, random, session_id, suite, 0, ...).pack()`` gives: 0.7 us instead of 5.
+
+    ``block`` are its extensions, packed, without the length of the block.
+    """
+    size = len(session_id)
+    return b"%b\x03\x03%b%c%b%b\0%b%b" % (
+        (_SERVER_HEADER | 40 + size + len(block)).to_bytes(4),
+        random,
+        size,
+        session_id,
+        suite.to_bytes(2),
+        len(block).to_bytes(2),
+        block,
+    )
