@@ -21,7 +21,10 @@ def lifetime_of(config: ServerConfig, data: SessionData, now: float) -> int:
     """
     lifetime_s = min(data.timeout, MAX_TICKET_LIFETIME_S)
     if data.deadline:
-        lifetime_s = min(lifetime_s, int(data.deadline - now))
+        left_s = data.deadline - now
+        if not left_s >= 1:  # also when the clock tells no time at all
+            return 0
+        lifetime_s = int(min(lifetime_s, left_s))
     if config.tickets is not None and not config.stateful:
         lifetime_s = min(lifetime_s, config.tickets.lifetime_left(now))
     return lifetime_s
