@@ -8,6 +8,7 @@ another was declined for a reason, not for want of means.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 
 from resumption.client_context import ClientContext
@@ -86,7 +87,8 @@ def carry(
                 if outside is not None and side and isinstance(event, NeedSession):
                     events = [*events, *receiver.answer(event, outside.find_session(receiver, event))]
                 elif outside is not None and side and isinstance(event, SessionIssued):
-                    outside.session_issued(receiver, event.session)
+                    with contextlib.suppress(Exception):  # as the drivers do
+                        outside.session_issued(receiver, event.session)
             took[side].extend(events)
             errors[side] = errors[side] or error
         if silent:
