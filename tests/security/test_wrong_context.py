@@ -19,11 +19,12 @@ from resumption.config import ServerConfig
 from resumption.connection import Connection
 from resumption.constants import AlertDescription, ExtensionType
 from resumption.crypto.trust import TrustStore
-from resumption.errors import AlertReceived, InternalError
+from resumption.errors import AlertReceived, InternalError, UnexpectedMessage
 from resumption.server_context import ServerContext
 from resumption.session.model import Session
 from resumption.session.verdicts import Mechanism, Reason
-from resumption.wire.messages import ServerHello
+from resumption.wire.extensions import pack_signature_algorithms
+from resumption.wire.messages import CertificateRequest, ClientHello, ServerHello
 from tests.handshake.pairs import Pair, World
 from tests.pki import CLIENT_AUTH, Credential, Pki, issue
 from tests.security.paths import PATHS, Stage, declined, disguised, keep, reason_of
@@ -553,3 +554,20 @@ def test_f10_f17_no_two_lists_of_labels_give_one_partition(world: World) -> None
 
 def test_f07_every_way_is_on_stage() -> None:
     assert {path.mechanism for path in PATHS} == set(Mechanism)
+
+
+def test_f16_post_handshake_authentication_is_neither_offered_nor_answered(stage: Stage) -> None:
+    """There is no Finished without certificate to be taken, as there is no such authentication."""
+    if not stage.path.is_tls13:
+        pytest.skip("TLS 1.2 has none")
+    client, server = stage.client(identity=stage.pki.client), authenticated(stage, "none")
+    connection = client.connection("localhost")
+    stage.connections.append(connection)
+    hello = ClientHello.parse(connection.data_to_send()[9:])
+    assert int(ExtensionType.post_handshake_auth) not in hello.extensions
+    pair = stage.meet(client, server).check()
+    schemes = pack_signature_algorithms(client.config.schemes)
+    pair.server.send(CertificateRequest(b"now", {int(ExtensionType.signature_algorithms): schemes}).pack())
+    took = pair.pump()
+    assert isinstance(took.client_error, UnexpectedMessage)
+    assert pair.server.peer_chain == ()
