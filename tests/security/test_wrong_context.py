@@ -499,6 +499,16 @@ def test_f14_a_timeout_beyond_the_age_of_authentication_does_not_help(stage: Sta
     assert not pair.server.session_reused
 
 
+def test_f14_a_shorter_age_counts_for_the_sessions_of_before(stage: Stage) -> None:
+    """The age is no part of the partition: what is asked for now is what counts."""
+    client, before, now = stage.client(), stage.server(session_timeout=7_200), stage.server(max_auth_age_s=1_000.0)
+    sessions = [stage.session(client, before) for _ in range(2)]
+    stage.clock.advance(999)
+    stage.resumes(client, now, sessions[0])
+    stage.clock.advance(1)
+    declined(stage.meet(client, now, session=sessions[1]), Reason.AUTH_TOO_OLD)
+
+
 @only("which", ["leaf", "intermediate"])
 def test_f15_a_session_ends_with_the_first_certificate_of_the_clients_chain(stage: Stage, which: str) -> None:
     soon = float(int(time.time()) + 1_000)
