@@ -321,7 +321,7 @@ def fuzz(python: Interpreter, arguments: list[str]) -> int:
 
 
 def docs(python: Interpreter, arguments: list[str]) -> int:
-    pages = (ROOT / "docs" / "states.py", ROOT / "docs" / "reference.py")
+    pages = (ROOT / "docs" / "states.py", ROOT / "docs" / "reference.py", ROOT / "docs" / "openssl.py")
     return max(subprocess.call([python.executable, str(page), *arguments]) for page in pages)
 
 
