@@ -67,6 +67,19 @@ def test_f20_a_session_without_a_verified_name_is_not_used_where_names_count(sta
     assert not pair.client.handshake_complete
 
 
+def test_f20_without_names_the_chain_must_have_been_verified_all_the_same(stage: Stage) -> None:
+    careless, nameless = stage.client(verify=False), stage.client(verify_hostname=False)
+    server = stage.server()
+    stage.resumes(nameless, server, stage.session(nameless, server))
+    not_offered(stage, nameless, stage.session(careless, server), "localhost", Reason.NOT_VERIFIED)
+
+
+def test_f20_f30_without_verification_names_still_keep_sessions_apart(stage: Stage) -> None:
+    careless, server = stage.client(verify=False), stage.server()
+    stage.resumes(careless, server, stage.session(careless, server))
+    not_offered(stage, careless, stage.session(careless, server), "other.test", Reason.OTHER_NAME)
+
+
 def test_f20_verification_does_not_lapse_when_the_server_resumes(stage: Stage) -> None:
     """An impostor without the certificate cannot make the client take a session that it does not share."""
     client, server, impostor = stage.client(), stage.server(), stage.server(leaf=stage.pki.untrusted, host_rule="x")

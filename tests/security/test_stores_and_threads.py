@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import threading
@@ -14,10 +15,10 @@ from resumption.errors import BadRecordMac, TooManyMessages, UnexpectedEOF
 from resumption.handshake.events import NeedSession
 from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode, SessionCache
-from resumption.session.model import Session
+from resumption.session.model import APPLICATION, Session
 from resumption.session.verdicts import Mechanism, Reason
 from resumption.wire.messages import ServerHello
-from tests.handshake.pairs import Pair
+from tests.handshake.pairs import Pair, World
 from tests.security.paths import Stage, declined, disguised, keep, reason_of
 from tests.security.test_wrong_context import insistent
 
@@ -353,3 +354,19 @@ def test_f79_ids_are_random_and_long(stage: Stage) -> None:
         assert {len(name) for name in names} == {32}
         for place in range(0, 32, 4):
             assert len({name[place : place + 4] for name in names}) == 12
+
+
+def test_f72_a_forgotten_context_is_collected_without_a_word(world: World) -> None:
+    """Its sessions may be older than its cache, and then they are collected first. Any noise fails the test."""
+    sessions = [world.client_session(0x0303, session_id=bytes([number]) * 32) for number in range(4)]
+    context = world.client_context()
+    context.on_get_session = context.find_session  # a cycle, as callbacks make them
+    for session in sessions:
+        context.sessions.add(session)
+    kept = sessions.pop()
+    for session in sessions:
+        session.free()
+    del sessions, session, context
+    gc.collect()
+    assert kept.holders == {APPLICATION: 1}, "the cache gave back its reference"
+    kept.free()

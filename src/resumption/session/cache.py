@@ -114,9 +114,13 @@ class SessionCache:
         forking.watch(self)
 
     def __del__(self) -> None:
-        if not self._closed:  # quietly: whoever still holds a session must not see a reference of nobody's
-            self.on_remove = None
-            self.close()
+        if self._closed:
+            return
+        self._closed = True
+        for session in self._index:  # quietly: whoever still holds a session must not see a reference of nobody's
+            if not session.is_freed:  # collected together with us, and before us
+                session.unlink(self._link)
+                session.release(self.holder)
 
     # What there is.
 
