@@ -29,6 +29,7 @@ __all__ = [
 
 _HEADER = ClientHello.msg_type << 24
 _FIXED_LENGTH = 2 + 32 + 1 + 2 + 2  # of a body without session id, suites and extensions: the compression list is b"\0"
+_RANDOM_LENGTH = 32
 _LONGEST_BLOCK = 2**16 - 1
 _LONGEST_IDENTITY = 2**16 - 7  # bytes of one that is alone in its list
 _SERVER_HEADER = ServerHello.msg_type << 24
@@ -58,9 +59,12 @@ class ClientHelloTemplate:
     def pack(self, hello: ClientHello) -> bytes:
         """What ``hello.pack()`` gives, for a hello whose first extensions are those of this template.
 
-        It offers no compression. Raises `UsageError` when the extensions are too long for one block.
+        It offers no compression. Raises `UsageError` when the extensions are too long for one block, or when the random
+        is not 32 bytes: a source that fails must not be papered over.
         """
         bodies, session_id = hello.extensions, hello.legacy_session_id
+        if len(hello.random) != _RANDOM_LENGTH:
+            raise UsageError(f"a random of {len(hello.random)} bytes, {_RANDOM_LENGTH} are needed")
         block = self._before
         if self._changing in bodies:
             block += pack_extension(self._changing, bodies[self._changing])
@@ -112,8 +116,11 @@ def pack_one_pre_shared_key(identity: bytes, obfuscated_ticket_age: int, binder:
 def pack_server_hello(random: bytes, session_id: bytes, suite: int, block: bytes) -> bytes:
     """What ``ServerHello(0x0303, random, session_id, suite, 0, ...).pack()`` gives: 0.7 us instead of 5.
 
-    ``block`` are its extensions, packed, without the length of the block.
+    ``block`` are its extensions, packed, without the length of the block. Raises `UsageError` for a random of another
+    length.
     """
+    if len(random) != _RANDOM_LENGTH:
+        raise UsageError(f"a random of {len(random)} bytes, {_RANDOM_LENGTH} are needed")
     size = len(session_id)
     return b"%b\x03\x03%b%c%b%b\0%b%b" % (
         (_SERVER_HEADER | 40 + size + len(block)).to_bytes(4),
