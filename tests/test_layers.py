@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "resumption"
 
 # A room may import from its own floor only itself: that is what keeps the three pillars apart.
 FLOORS: dict[str, float] = {
+    "frozen": 0.5,  # how values are made
     "constants": 1,
     "errors": 2,
     "session": 3,

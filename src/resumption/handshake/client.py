@@ -24,10 +24,11 @@ from resumption.errors import (
     UnexpectedMessage,
     UnsupportedExtension,
 )
+from resumption.frozen import frozen
 from resumption.handshake import client12, client13
 from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_response
-from resumption.handshake.state import Handshaking13, Output, State, Transcript, frozen, on
+from resumption.handshake.state import Handshaking13, Output, State, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.gate import offerable
 from resumption.session.model import Session, SessionData

@@ -18,9 +18,10 @@ from resumption.errors import (
     IllegalParameter,
     UnsupportedExtension,
 )
+from resumption.frozen import frozen
 from resumption.handshake.established12 import ClientConnected, Exporter, Keys, RecordedTranscript, fits_suite
 from resumption.handshake.offer import Lineage, Offered
-from resumption.handshake.state import Output, State, Transcript, frozen, on
+from resumption.handshake.state import Output, State, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.gate import Answer, accepted, mechanism_of
 from resumption.session.model import SessionData

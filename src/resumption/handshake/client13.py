@@ -18,6 +18,7 @@ from resumption.errors import (
     PeerError,
     UnexpectedMessage,
 )
+from resumption.frozen import frozen
 from resumption.handshake.authentication13 import send_certificate
 from resumption.handshake.established13 import (
     Budget,
@@ -28,7 +29,7 @@ from resumption.handshake.established13 import (
 )
 from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_request, check_response
-from resumption.handshake.state import Handshaking13, Output, Transcript, frozen, on
+from resumption.handshake.state import Handshaking13, Output, Transcript, on
 from resumption.session.gate import Answer, accepted, mechanism_of
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Reason, Resumption

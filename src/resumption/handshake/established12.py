@@ -11,7 +11,8 @@ from resumption.crypto.schedule12 import KeyBlock, MasterSecret12
 from resumption.crypto.signatures import SCHEMES
 from resumption.crypto.suites import SuiteFacts
 from resumption.errors import UsageError
-from resumption.handshake.state import Output, State, Transcript, frozen, on
+from resumption.frozen import frozen
+from resumption.handshake.state import Output, State, Transcript, on
 from resumption.session.model import SessionData
 from resumption.wire import messages12
 from resumption.wire.messages import ClientHello

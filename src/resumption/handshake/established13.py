@@ -10,9 +10,10 @@ from resumption.constants import MAX_TICKET_LIFETIME_S, ExtensionType, KeyUpdate
 from resumption.crypto.schedule13 import MasterSecrets, resumption_psk
 from resumption.crypto.suites import SuiteFacts
 from resumption.errors import IllegalParameter, TooManyMessages
+from resumption.frozen import frozen
 from resumption.handshake.events import KeysUpdated
 from resumption.handshake.placement import Place, check_request
-from resumption.handshake.state import Output, State, frozen, on
+from resumption.handshake.state import Output, State, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH, lifetime_of, seal_session
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Mechanism

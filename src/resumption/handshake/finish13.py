@@ -12,9 +12,10 @@ from resumption.crypto.protection import RecordOpener13
 from resumption.crypto.schedule13 import HandshakeSecrets, MasterSecrets
 from resumption.crypto.signatures import certificate_verify_content, verify
 from resumption.errors import CertificateRequired, IllegalParameter
+from resumption.frozen import frozen
 from resumption.handshake.established13 import Budget, Negotiated, ServerConnected, TicketSecrets
 from resumption.handshake.placement import Place, check_response
-from resumption.handshake.state import Handshaking13, Output, Transcript, frozen, on
+from resumption.handshake.state import Handshaking13, Output, Transcript, on
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Resumption
 from resumption.wire.messages import Certificate, CertificateVerify, Finished

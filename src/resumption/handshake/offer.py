@@ -8,7 +8,7 @@ from resumption.config import ClientConfig
 from resumption.crypto.certificates import not_after_of
 from resumption.crypto.groups import KeyShare
 from resumption.crypto.schedule13 import EarlySecret
-from resumption.handshake.state import frozen
+from resumption.frozen import frozen
 from resumption.session.gate import ClientPolicy
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Reason

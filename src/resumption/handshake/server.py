@@ -9,9 +9,10 @@ from __future__ import annotations
 from resumption.config import ServerConfig
 from resumption.constants import ProtocolVersion
 from resumption.errors import NoApplicationProtocol, ProtocolVersionUnsupported
+from resumption.frozen import frozen
 from resumption.handshake import server12, server13
 from resumption.handshake.hello import ClientHelloFacts
-from resumption.handshake.state import Output, State, frozen, on
+from resumption.handshake.state import Output, State, on
 from resumption.wire.messages import ClientHello
 
 __all__ = ["ExpectClientHello", "start_server"]

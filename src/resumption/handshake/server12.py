@@ -20,10 +20,11 @@ from resumption.errors import (
     IllegalParameter,
     InappropriateFallback,
 )
+from resumption.frozen import frozen
 from resumption.handshake.established12 import Exporter, Keys, RecordedTranscript, ServerConnected, fits_suite
 from resumption.handshake.events import NeedSession
 from resumption.handshake.hello import ClientHelloFacts
-from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, frozen, on
+from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, on
 from resumption.handshake.tickets import lifetime_of, open_session, seal_session
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session, SessionData

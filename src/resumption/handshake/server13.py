@@ -22,13 +22,14 @@ from resumption.errors import (
     MissingExtension,
     ProtocolVersionUnsupported,
 )
+from resumption.frozen import frozen
 from resumption.handshake.authentication13 import certificate_message, send_certificate_verify
 from resumption.handshake.established13 import Negotiated, log_application_secrets
 from resumption.handshake.events import NeedSession
 from resumption.handshake.finish13 import ExpectCertificate, ExpectFinished, Identity, Progress
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.placement import Place, check_request
-from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, frozen, on
+from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, on
 from resumption.handshake.tickets import open_session
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session

@@ -14,7 +14,6 @@ as fast through the constructor (1.3 us against 4.9), ten times for code in this
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass, fields
 from typing import Any, final
 
@@ -140,12 +139,46 @@ class SessionData:
 
     def replaced(self, **changes: Any) -> SessionData:
         """A copy with the named facts changed. `TypeError` for a name that is not a fact."""
-        values: dict[str, Any] = dict(zip(FACT_NAMES, _values_of(self), strict=True))
-        values.update(changes)
-        if len(values) != len(FACT_NAMES):
-            unknown = ", ".join(sorted(changes.keys() - set(FACT_NAMES)))
-            raise TypeError(f"a session has no fact called {unknown}")
-        return SessionData(**values)
+        draft: Any = Draft()  # field by field: 2 us; through a dict and the constructor it is 4.5
+        draft.version = self.version
+        draft.cipher = self.cipher
+        draft.session_id = self.session_id
+        draft.id_context = self.id_context
+        draft.time = self.time
+        draft.timeout = self.timeout
+        draft.peer_certificate = self.peer_certificate
+        draft.peer_chain = self.peer_chain
+        draft.verify_result = self.verify_result
+        draft.hostname = self.hostname
+        draft.psk_identity_hint = self.psk_identity_hint
+        draft.psk_identity = self.psk_identity
+        draft.ticket_lifetime_hint = self.ticket_lifetime_hint
+        draft.ticket = self.ticket
+        draft.compression = self.compression
+        draft.srp_username = self.srp_username
+        draft.flags = self.flags
+        draft.ticket_age_add = self.ticket_age_add
+        draft.max_early_data = self.max_early_data
+        draft.alpn = self.alpn
+        draft.max_fragment_mode = self.max_fragment_mode
+        draft.ticket_appdata = self.ticket_appdata
+        draft.group = self.group
+        draft.peer_public_key = self.peer_public_key
+        draft.role = self.role
+        draft.partition = self.partition
+        draft.policy_epoch = self.policy_epoch
+        draft.auth_time = self.auth_time
+        draft.deadline = self.deadline
+        draft.verified_name = self.verified_name
+        draft.replay_domain = self.replay_domain
+        try:
+            for name, value in changes.items():
+                setattr(draft, name, value)
+        except AttributeError:
+            raise TypeError(f"a session has no fact called {name}") from None
+        draft.__class__ = SessionData
+        frozen: SessionData = draft
+        return frozen
 
     @property
     def extended_master_secret(self) -> bool:
@@ -173,4 +206,3 @@ class Draft:
 
 
 FACT_NAMES: tuple[str, ...] = Draft.__slots__
-_values_of = operator.attrgetter(*FACT_NAMES)

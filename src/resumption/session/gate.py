@@ -21,6 +21,7 @@ from typing import Final, Literal, Protocol
 
 from resumption.constants import MAX_TICKET_LIFETIME_S, AlertDescription
 from resumption.errors import ConfigurationError
+from resumption.frozen import frozen
 from resumption.session.facts import SessionData
 from resumption.session.verdicts import (
     RESUMABLE,
@@ -115,7 +116,7 @@ class Policy:
             raise ConfigurationError(f"clock_skew_s is a number of seconds from 0 up, not {self.clock_skew_s}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Offer:
     """What one ClientHello says about the session that it names, after the virtual host was chosen by it."""
 
@@ -315,7 +316,7 @@ def offerable(
     return RESUMABLE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Answer:
     """What the ServerHello says about the sessions that were offered.
 

@@ -305,7 +305,7 @@ optional_extension_block: Codec[dict[int, bytes]] = Codec(_read_optional_extensi
 class Struct:
     """A value whose fields are annotated with their codecs, in wire order.
 
-    A subclass says ``@dataclass(frozen=True, slots=True, repr=False)``, and ``Annotated[type, codec]`` for each field.
+    A subclass says ``@frozen(repr=False)`` (or a dataclass with slots), and ``Annotated[type, codec]`` for each field.
     """
 
     __slots__ = ()

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
 
 from resumption.constants import CertificateStatusType
 from resumption.errors import DecodeError, UsageError
+from resumption.frozen import frozen
 from resumption.wire.codec import (
     Codec,
     Struct,
@@ -194,7 +194,7 @@ parse_cookie, pack_cookie = _body("cookie", opaque(1, 2**16 - 1))
 parse_psk_key_exchange_modes, pack_psk_key_exchange_modes = _body("psk_key_exchange_modes", opaque(1, 255))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class OfferedPsks(Struct):
     """The sessions that a client offers, with one binder each. RFC 9846, section 4.3.11 (4.2.11).
 

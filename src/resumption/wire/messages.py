@@ -8,10 +8,10 @@ four-byte header, because a handshake stream is cut into messages before anythin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
 from resumption.constants import HandshakeType
+from resumption.frozen import frozen
 from resumption.wire.codec import (
     Codec,
     Message,
@@ -49,7 +49,7 @@ __all__ = [
 HELLO_RETRY_REQUEST_RANDOM: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class ClientHello(Message):
     """The client's opening offer. RFC 9846, section 4.2.2 (4.1.2); RFC 5246, section 7.4.1.2.
 
@@ -67,7 +67,7 @@ class ClientHello(Message):
     extensions: Annotated[dict[int, bytes], optional_extension_block]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class ServerHello(Message):
     """The server's choice, or its request to try again. RFC 9846, sections 4.2.3 and 4.2.4 (4.1.3, 4.1.4)."""
 
@@ -86,7 +86,7 @@ class ServerHello(Message):
         return self.random == HELLO_RETRY_REQUEST_RANDOM
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class EncryptedExtensions(Message):
     """The server's answers that can be protected. RFC 9846, section 4.4.1 (4.3.1)."""
 
@@ -95,7 +95,7 @@ class EncryptedExtensions(Message):
     extensions: Annotated[dict[int, bytes], extension_block]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class CertificateRequest(Message):
     """The server asks for a client certificate. RFC 9846, section 4.4.2 (4.3.2)."""
 
@@ -105,7 +105,7 @@ class CertificateRequest(Message):
     extensions: Annotated[dict[int, bytes], extension_block]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class CertificateEntry(Struct):
     """One certificate, DER, with its extensions. RFC 9846, section 4.5.1 (4.4.2)."""
 
@@ -113,7 +113,7 @@ class CertificateEntry(Struct):
     extensions: Annotated[dict[int, bytes], extension_block]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class Certificate(Message):
     """A certificate chain, the sender's own first; empty if a client has none. RFC 9846, section 4.5.1 (4.4.2)."""
 
@@ -125,7 +125,7 @@ class Certificate(Message):
     ]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class CertificateVerify(Message):
     """Proof that the sender holds its private key, in both versions. RFC 9846, section 4.5.2 (4.4.3)."""
 
@@ -135,7 +135,7 @@ class CertificateVerify(Message):
     signature: Annotated[bytes, opaque(0, 2**16 - 1)]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class Finished(Message):
     """The MAC over the handshake, in both versions. RFC 9846, section 4.5.3 (4.4.4); RFC 5246, section 7.4.9.
 
@@ -147,14 +147,14 @@ class Finished(Message):
     verify_data: Annotated[bytes, remainder]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class EndOfEarlyData(Message):
     """The client has sent all its early data. RFC 9846, section 4.6 (4.5)."""
 
     msg_type: ClassVar[int] = HandshakeType.end_of_early_data.value
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class NewSessionTicket(Message):
     """A ticket that a TLS 1.3 server hands out. RFC 9846, section 4.7.1 (4.6.1)."""
 
@@ -167,7 +167,7 @@ class NewSessionTicket(Message):
     extensions: Annotated[dict[int, bytes], extension_block]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class KeyUpdate(Message):
     """The sender changes its keys. RFC 9846, section 4.7.3 (4.6.3).
 

@@ -8,11 +8,11 @@ over named curves and nothing else: the messages of static RSA and of finite-fie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
 from resumption.constants import CertificateStatusType, HandshakeType
 from resumption.errors import UsageError
+from resumption.frozen import frozen
 from resumption.wire.codec import Message, constant, opaque, uint8, uint16, uint16_list, uint32, vector
 from resumption.wire.messages import CertificateVerify, ClientHello, Finished, ServerHello
 
@@ -34,14 +34,14 @@ __all__ = [
 NAMED_CURVE: Final = 3
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class HelloRequest(Message):
     """The server wishes to renegotiate. RFC 5246, section 7.4.1.1."""
 
     msg_type: ClassVar[int] = HandshakeType.hello_request.value
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class Certificate(Message):
     """A certificate chain, DER, the sender's own first; empty if a client has none. RFC 5246, section 7.4.2."""
 
@@ -50,7 +50,7 @@ class Certificate(Message):
     certificate_list: Annotated[tuple[bytes, ...], vector(opaque(1, 2**24 - 1), 0, 2**24 - 1)]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class CertificateStatus(Message):
     """The OCSP response (DER) for the server's certificate. RFC 6066, section 8."""
 
@@ -60,7 +60,7 @@ class CertificateStatus(Message):
     response: Annotated[bytes, opaque(1, 2**24 - 1)]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class ServerKeyExchange(Message):
     """The server's share of an ECDHE exchange, signed. RFC 8422, section 5.4.
 
@@ -81,7 +81,7 @@ class ServerKeyExchange(Message):
         return pack_server_ecdh_params(self.named_curve, self.public)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class CertificateRequest(Message):
     """The server asks for a client certificate. RFC 5246, section 7.4.4."""
 
@@ -92,14 +92,14 @@ class CertificateRequest(Message):
     certificate_authorities: Annotated[tuple[bytes, ...], vector(opaque(1, 2**16 - 1), 0, 2**16 - 1)]  # DER names
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class ServerHelloDone(Message):
     """The server's flight ends here. RFC 5246, section 7.4.5."""
 
     msg_type: ClassVar[int] = HandshakeType.server_hello_done.value
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class ClientKeyExchange(Message):
     """The client's share of an ECDHE exchange. RFC 8422, section 5.7."""
 
@@ -108,7 +108,7 @@ class ClientKeyExchange(Message):
     public: Annotated[bytes, opaque(1, 2**8 - 1)]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(repr=False)
 class NewSessionTicket(Message):
     """A ticket that a TLS 1.2 server hands out; empty if it has none after all. RFC 5077, section 3.3."""
 
