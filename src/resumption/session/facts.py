@@ -175,7 +175,8 @@ class SessionData:
             for name, value in changes.items():
                 setattr(draft, name, value)
         except AttributeError:
-            raise TypeError(f"a session has no fact called {name}") from None
+            unknown = ", ".join(sorted(changes.keys() - set(FACT_NAMES)))
+            raise TypeError(f"a session has no fact called {unknown}") from None
         draft.__class__ = SessionData
         frozen: SessionData = draft
         return frozen
