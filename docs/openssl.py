@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 ROOT = Path(__file__).resolve().parent.parent
 FACE = ROOT / "src" / "resumption" / "openssl"
@@ -142,11 +142,17 @@ def chain(node: ast.AST, roots: dict[str, str], imported: set[str]) -> str | Non
 
 def constants(source: str, functions: set[str]) -> Iterator[str]:
     """A row for each public name that is no function. A bar inside a code span would end its cell."""
-    for node in ast.parse(source).body:
+    tree = ast.parse(source)
+    listed = {name for node in tree.body if is_all(node) for name in ast.literal_eval(node.value)}
+    for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
-            if name not in functions and not name.startswith("_"):
+            if name not in functions and name in listed:
                 yield f"| `{name}` | {', '.join(f'`{part}`' for part in ast.unparse(node.value).split(' | '))} |"
+
+
+def is_all(node: ast.stmt) -> TypeGuard[ast.Assign]:
+    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__"
 
 
 def age(name: str) -> str:

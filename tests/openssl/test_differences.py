@@ -240,7 +240,7 @@ def test_16_an_automatic_flush_is_bounded(ends: Ends) -> None:
 
 
 @pytest.mark.parametrize("answer", ["another id", "an exception"])
-def test_17_and_19_a_wrong_answer_of_the_get_callback_is_a_miss(ends: Ends, answer: str) -> None:
+def test_17_and_20_a_wrong_answer_of_the_get_callback_is_a_miss(ends: Ends, answer: str) -> None:
     ends.meet().check()
     face.SSL_CTX_flush_sessions(ends.server, 0)
     with numbered(1) as stranger:
@@ -248,6 +248,13 @@ def test_17_and_19_a_wrong_answer_of_the_get_callback_is_a_miss(ends: Ends, answ
         pair = ends.meet().check()
         assert not face.SSL_session_reused(pair.server)
         assert stranger.holders == {APPLICATION: 1}
+
+
+def test_19_an_index_needs_no_new_callback() -> None:
+    assert face.SSL_SESSION_get_ex_new_index(0, None, lambda *of: None, None, None) == -1
+    index = face.SSL_SESSION_get_ex_new_index()
+    with numbered(1) as session:
+        assert face.SSL_SESSION_get_ex_data(session, index) is None
 
 
 @pytest.mark.parametrize("copy", [True, False])
@@ -263,7 +270,7 @@ def test_18_the_get_callback_returns_what_c_writes_into_copy(ends: Ends, copy: b
         free(session)
 
 
-def test_20_clients_resume_by_themselves_and_use_a_ticket_once(world: World) -> None:
+def test_21_clients_resume_by_themselves_and_use_a_ticket_once(world: World) -> None:
     with Ends(world, TLS13) as ends:
         ends.meet().check()
         assert face.SSL_CTX_sess_number(ends.client) == 2
@@ -276,19 +283,19 @@ def test_20_clients_resume_by_themselves_and_use_a_ticket_once(world: World) -> 
         assert not face.SSL_session_reused(ends.meet().check().client)
 
 
-def test_21_set_session_is_for_clients_before_the_first_byte(ends: Ends) -> None:
+def test_22_set_session_is_for_clients_before_the_first_byte(ends: Ends) -> None:
     pair = ends.meet().check()
     with numbered(1) as session:
         assert not face.SSL_set_session(pair.client, session)
         assert not face.SSL_set_session(pair.server, session)
 
 
-def test_22_client_certificates_need_an_id_context_from_the_start(world: World) -> None:
+def test_23_client_certificates_need_an_id_context_from_the_start(world: World) -> None:
     with pytest.raises(resumption.UsageError, match="session id context"):
         world.server_context(client_auth="required", trust=world.pki.trust_pem)
 
 
-def test_23_what_decides_who_may_resume_is_frozen(ends: Ends) -> None:
+def test_24_what_decides_who_may_resume_is_frozen(ends: Ends) -> None:
     assert face.SSL_CTX_set_session_id_context(ends.server, b"one")
     ends.meet().check()
     assert not face.SSL_CTX_set_session_id_context(ends.server, b"two")
@@ -296,7 +303,7 @@ def test_23_what_decides_who_may_resume_is_frozen(ends: Ends) -> None:
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13])
-def test_24_another_server_name_is_a_full_handshake(world: World, version: int) -> None:
+def test_25_another_server_name_is_a_full_handshake(world: World, version: int) -> None:
     with Ends(world, version, stateful=True) as ends:
         ends.meet().check()
         for session in ends.server.sessions:
@@ -308,7 +315,7 @@ def test_24_another_server_name_is_a_full_handshake(world: World, version: int) 
         assert pair.server.resumption.reason is resumption.Reason.OTHER_NAME
 
 
-def test_25_a_suite_that_is_not_offered_again_is_a_full_handshake(world: World) -> None:
+def test_26_a_suite_that_is_not_offered_again_is_a_full_handshake(world: World) -> None:
     with Ends(world) as ends:
         ends.client.close()
         ends.client = world.client_context(maximum_version=TLS12, suites=(0xC02B,))
@@ -322,7 +329,7 @@ def test_25_a_suite_that_is_not_offered_again_is_a_full_handshake(world: World) 
         assert pair.server.resumption.reason is resumption.Reason.SUITE_NOT_OFFERED
 
 
-def test_26_tls12_resumes_only_with_an_extended_master_secret(world: World) -> None:
+def test_27_tls12_resumes_only_with_an_extended_master_secret(world: World) -> None:
     with Ends(world) as ends:
         mine = world.client_session(TLS12, flags=0)
         pair = ends.meet(session=mine).check()
@@ -332,7 +339,7 @@ def test_26_tls12_resumes_only_with_an_extended_master_secret(world: World) -> N
         free(mine)
 
 
-def test_27_a_lineage_ends(world: World) -> None:
+def test_28_a_lineage_ends(world: World) -> None:
     with Ends(world) as ends:
         ends.meet().check()
         (session,) = ends.server.sessions
@@ -345,7 +352,7 @@ def test_27_a_lineage_ends(world: World) -> None:
         free(late)
 
 
-def test_28_senseless_limits_are_refused(ends: Ends) -> None:
+def test_29_senseless_limits_are_refused(ends: Ends) -> None:
     assert face.SSL_CTX_set_num_tickets(ends.server, 8)
     assert not face.SSL_CTX_set_num_tickets(ends.server, 9)
     with pytest.raises(ValueError, match="timeout"):

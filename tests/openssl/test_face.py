@@ -219,6 +219,7 @@ CASES = [
     Case("SSL_SESSION_print", lambda f, s: f(s.text, s.session), written("to_text")),
     Case("SSL_SESSION_print_fp", lambda f, s: f(s.text, s.session), written("to_text")),
     Case("SSL_SESSION_print_keylog", lambda f, s: f(s.text, s.session), written("to_keylog")),
+    Case("SSL_SESSION_get_ex_new_index", lambda f, s: f(0, None, None, None, None), lambda v, s: v > 0),
     of_session("SSL_SESSION_set_ex_data", 5, "five", value=lambda v, s: v is True and s.session.ex_data == {5: "five"}),
     Case("SSL_SESSION_get_ex_data", lambda f, s: (s.session.ex_data.update({5: "five"}), f(s.session, 5))[1], "five"),
     of_session("SSL_SESSION_set_app_data", "app", value=sets("app_data", "app")),
@@ -511,6 +512,7 @@ REFUSALS: list[tuple[str, Callable[[Scene], Any], Any]] = [
         lambda s: without_cipher(s) and face.SSL_SESSION_get0_cipher(s.session),
         None,
     ),
+    ("an index with a new callback", lambda s: face.SSL_SESSION_get_ex_new_index(new=callback), -1),
     ("a value never set", lambda s: face.SSL_SESSION_get_ex_data(s.session, 3), None),
     ("free of NULL", lambda s: face.SSL_SESSION_free(None), None),
     ("SSL_free of NULL", lambda s: face.SSL_free(None), None),
@@ -567,6 +569,19 @@ def test_refusals_change_nothing(scene: Scene) -> None:
     assert not face.SSL_SESSION_set_timeout(scene.session, -1)
     assert not face.SSL_set_session(scene.accepting, scene.session)
     assert (scene.session.data, scene.session.holders) == (facts, holders)
+
+
+def test_values_of_an_index_are_copied_and_freed_by_its_callbacks(scene: Scene) -> None:
+    freed: list[str] = []
+    index = face.SSL_SESSION_get_ex_new_index(0, "names", None, lambda value: value + "'", freed.append)
+    assert face.SSL_SESSION_set_ex_data(scene.session, index, "a")
+    copy = face.SSL_SESSION_dup(scene.session)
+    assert face.SSL_SESSION_get_ex_data(copy, index) == "a'"
+    face.SSL_SESSION_free(copy)
+    assert freed == ["a'"]
+    face.SSL_SESSION_free(scene.session)
+    assert freed == ["a'", "a"]
+    assert face.SSL_SESSION_get_ex_new_index() > index
 
 
 def test_set_session_gives_back_what_the_connection_had(scene: Scene) -> None:

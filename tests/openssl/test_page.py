@@ -22,7 +22,8 @@ from resumption.constants import LIMIT
 from resumption.openssl.convention import succeeds
 from resumption.session.model import Session
 
-__all__ = ["A"]
+__all__ = ["A", "NUMBER", "SSL_first", "SSL_second", "SSL_alias", "SSL_other"]
+HIDDEN = 6
 A = Session | Other
 NUMBER = 5
 

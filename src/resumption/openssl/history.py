@@ -62,10 +62,7 @@ _EXTERNAL_PSK = "External pre-shared keys are neither offered nor accepted."
 _TICKET_CALLBACKS = "Tickets are sealed by an object (`TicketKeys`, `OpenSSLTicketKeys`), not by a callback."
 _EAP_FAST = "The hooks of EAP-FAST replace a TLS 1.2 handshake's secret and ticket by the application's own."
 
-_SLOTS = "Every hashable key is a slot of `session.ex_data` already; callbacks for its values are not called."
-
 NOT_YET: Final = {
-    "SSL_SESSION_get_ex_new_index": _SLOTS,
     "SSL_CTX_get_max_early_data": _EARLY_DATA,
     "SSL_CTX_get_recv_max_early_data": _EARLY_DATA,
     "SSL_CTX_set_allow_early_data_cb": _EARLY_DATA,

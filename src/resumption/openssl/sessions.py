@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import IO, Any
+from collections.abc import Callable, Hashable
+from typing import IO, Any, TypeAlias
 
 from resumption.openssl.convention import null_on_error, succeeds
 from resumption.session.model import Session
+from resumption.session.slots import new_slot
 
 __all__ = [
     "PEM_read_SSL_SESSION",
@@ -26,6 +27,7 @@ __all__ = [
     "SSL_SESSION_get_app_data",
     "SSL_SESSION_get_compress_id",
     "SSL_SESSION_get_ex_data",
+    "SSL_SESSION_get_ex_new_index",
     "SSL_SESSION_get_id",
     "SSL_SESSION_get_master_key",
     "SSL_SESSION_get_max_early_data",
@@ -66,6 +68,9 @@ __all__ = [
     "i2d_SSL_SESSION",
     "i2d_SSL_SESSION_bio",
 ]
+
+Dup: TypeAlias = Callable[[Any], Any]
+Free: TypeAlias = Callable[[Any], object]
 
 # --- life ---
 
@@ -136,6 +141,16 @@ def PEM_write_SSL_SESSION(stream: IO[str], session: Session) -> object:
 
 PEM_read_bio_SSL_SESSION = PEM_read_SSL_SESSION
 PEM_write_bio_SSL_SESSION = PEM_write_SSL_SESSION
+
+
+def SSL_SESSION_get_ex_new_index(
+    argl: int = 0, argp: Any = None, new: None = None, dup: Dup | None = None, free: Free | None = None
+) -> int:
+    """Not owned. A new index; ``dup(value)`` -> the copy's value, ``free(value)`` at the end. No ``new``: -1.
+
+    ``argl`` and ``argp`` are for callbacks in C; in Python a callback remembers by itself.
+    """
+    return -1 if new is not None else new_slot(dup=dup, free=free)
 
 
 def SSL_SESSION_set_ex_data(session: Session, index: Hashable, value: Any) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar, final, overload
 
 from resumption.constants import MAX_ID_CONTEXT_LENGTH, MAX_SECRET_LENGTH, MAX_SESSION_ID_LENGTH
 from resumption.errors import SessionError, SessionFormatError
-from resumption.session import der, packed, text
+from resumption.session import der, packed, slots, text
 from resumption.session.facts import SessionData
 from resumption.session.ledger import APPLICATION, FIRST_FREE_BIT, Counted, Holder, Step, tracing
 
@@ -165,8 +165,13 @@ class Session(Counted):
         with self._lock:
             copy = Session.create(data, self.secret, holder=holder, event="copied")
             copy._state |= self._state & _NOT_RESUMABLE
-            if self._ex_data:
-                copy._ex_data = dict(self._ex_data)
+            values = dict(self._ex_data) if self._ex_data else None
+        if values is not None:
+            try:
+                copy._ex_data = slots.copied(values)
+            except BaseException:
+                copy.release(holder)
+                raise
         return copy
 
     # Writing and reading it.
@@ -307,7 +312,10 @@ class Session(Counted):
 
     @property
     def ex_data(self) -> MutableMapping[Hashable, Any]:
-        """The application's own values, by key. Copied by `dup`, not written by any codec, dropped at the end."""
+        """The application's own values, by key. Copied by `dup`, not written by any codec, dropped at the end.
+
+        Any hashable key will do; `resumption.session.slots` makes some whose values are told of both.
+        """
         with self._lock:
             if self._data is None:
                 raise self._freed_error()
@@ -371,6 +379,8 @@ class Session(Counted):
 
         def after() -> None:
             nonlocal ex_data
+            if ex_data:
+                slots.let_go(ex_data)
             ex_data = None  # what hung on it may run code of its own as it goes
             if owner is not None and data is not None:
                 owner.forget(self, data)
