@@ -4,6 +4,9 @@ A fork copies a lock in whatever state it is in, and an open database connection
 object that calls `watch` is told before the fork, takes its own lock there, puts its state in order, and lets go of the
 lock on both sides. So a child never inherits a lock that nobody will release, and never finds an update half done.
 
+Locks that are taken while another one is held (a cache counts references under its own lock) are `innermost`: they are
+taken last, whatever was imported first. Otherwise a thread inside the cache and a fork could wait for each other.
+
 Objects are watched weakly: this keeps nothing alive. Where there is no fork there is nothing to do.
 """
 
@@ -14,7 +17,7 @@ import threading
 import weakref
 from typing import Protocol
 
-__all__ = ["ForkSensitive", "watch"]
+__all__ = ["ForkSensitive", "watch", "watch_innermost"]
 
 
 class ForkSensitive(Protocol):
@@ -32,6 +35,7 @@ class ForkSensitive(Protocol):
 
 _watched: weakref.WeakSet[ForkSensitive] = weakref.WeakSet()
 _watched_lock = threading.Lock()
+_innermost: list[ForkSensitive] = []
 _held: list[ForkSensitive] = []  # between the moments: exactly those whose before_fork ran
 
 
@@ -41,22 +45,29 @@ def watch(subject: ForkSensitive) -> None:
         _watched.add(subject)
 
 
+def watch_innermost(subject: ForkSensitive) -> None:
+    """Tell ``subject``, which lives as long as the process, about every fork: last before it, first after it."""
+    with _watched_lock:
+        _innermost.append(subject)
+
+
 def _before() -> None:
     _watched_lock.acquire()
     _held.extend(_watched)
+    _held.extend(_innermost)
     for subject in _held:
         subject.before_fork()
 
 
 def _after_in_parent() -> None:
-    for subject in _held:
+    for subject in reversed(_held):
         subject.after_fork_in_parent()
     _held.clear()
     _watched_lock.release()
 
 
 def _after_in_child() -> None:
-    for subject in _held:
+    for subject in reversed(_held):
         subject.after_fork_in_child()
     _held.clear()
     _watched_lock.release()

@@ -27,6 +27,7 @@ from typing import Self, final
 from weakref import WeakValueDictionary
 
 from resumption.errors import DoubleFreeError, ReferenceCountError, SessionFreedError
+from resumption.session import forking
 
 __all__ = ["APPLICATION", "Counted", "Holder", "Step", "tracing"]
 
@@ -35,18 +36,23 @@ _LOCKS = tuple(RLock() for _ in range(_STRIPES))
 _next_stripe = count()
 
 
-def _lock_all() -> None:
-    for lock in _LOCKS:
-        lock.acquire()
+class _Stripes:
+    """The locks at a fork: a child must not inherit one that another thread of its parent held."""
+
+    def before_fork(self) -> None:
+        """Take them all."""
+        for lock in _LOCKS:
+            lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Release them all."""
+        for lock in _LOCKS:
+            lock.release()
+
+    after_fork_in_child = after_fork_in_parent
 
 
-def _unlock_all() -> None:
-    for lock in _LOCKS:
-        lock.release()
-
-
-if hasattr(os, "register_at_fork"):  # a child must not inherit a stripe that another thread of its parent held
-    os.register_at_fork(before=_lock_all, after_in_parent=_unlock_all, after_in_child=_unlock_all)
+forking.watch_innermost(_Stripes())  # caches count references while they hold their own lock
 
 
 @final
