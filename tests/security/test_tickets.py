@@ -216,6 +216,10 @@ def test_f63_a_server_never_promises_more_than_seven_days(stage: Stage) -> None:
     assert seen is not None
     assert 86_400 < seen <= MAX_TICKET_LIFETIME_S
     assert hint_of(stage, stage.server(session_timeout=100)) == 100
+    if stage.path.is_tls13:  # clients cap it too: what the server itself notes tells what it sent
+        pair = stage.meet(stage.client(), stage.server(tickets=keys, **changes)).check()
+        assert pair.server.session is not None
+        assert pair.server.session.timeout <= MAX_TICKET_LIFETIME_S
 
 
 @only("promised", [0, MAX_TICKET_LIFETIME_S, MAX_TICKET_LIFETIME_S + 1, 2**32 - 1])
