@@ -2,17 +2,16 @@
 
 `World` makes contexts and connections from one set of certificates, one clock and one random source; `pump` carries
 bytes between two connections until both are silent, through a tap that may look at them or change them. Key shares
-come from `cryptography` and are random, except under `same_shares`, which makes a handshake the same byte for byte.
+come from `cryptography` and are random, except under `SameShares`, which makes a handshake the same byte for byte.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric import x25519
@@ -24,7 +23,7 @@ from resumption.constants import ProtocolVersion
 from resumption.crypto import groups
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.trust import TrustStore
-from resumption.errors import Error, InternalError
+from resumption.errors import Error, IllegalParameter, InternalError
 from resumption.handshake.events import DataReceived, Event, SessionIssued
 from resumption.server_context import ServerContext
 from resumption.session.model import Session, SessionData
@@ -62,21 +61,34 @@ class Random:
         return hashlib.shake_128(b"%s/%d" % (self._seed, self._count)).digest(length)
 
 
-@contextmanager
-def same_shares(seed: int | str = 0) -> Iterator[None]:
-    """Key shares of x25519 come from ``seed`` as long as this lasts: with an Ed25519 certificate nothing is random."""
-    random = Random(f"shares {seed}")
+class SameShares:
+    """Key shares of x25519 come from ``seed`` while inside; entered again, they go on from where they were."""
 
-    def generate(self: Any) -> tuple[bytes, Callable[[bytes], bytes]]:
-        private = x25519.X25519PrivateKey.from_private_bytes(random(32))
+    def __init__(self, seed: int | str = 0) -> None:
+        random = Random(f"shares {seed}")
 
-        def finish(peer_share: bytes) -> bytes:
-            return private.exchange(x25519.X25519PublicKey.from_public_bytes(peer_share))
+        def generate(exchange: Any) -> tuple[bytes, Callable[[bytes], bytes]]:
+            private = x25519.X25519PrivateKey.from_private_bytes(random(32))
 
-        return private.public_key().public_bytes_raw(), finish
+            def finish(peer_share: bytes) -> bytes:
+                try:
+                    return private.exchange(x25519.X25519PublicKey.from_public_bytes(peer_share))
+                except ValueError:
+                    raise IllegalParameter("not a share") from None
 
-    with patch.object(groups._X25519, "generate", generate):
-        yield
+            return private.public_key().public_bytes_raw(), finish
+
+        self._generate = generate
+        self._patches: list[Any] = []
+
+    def __enter__(self) -> Self:
+        patcher = patch.object(groups._X25519, "generate", self._generate)
+        patcher.start()
+        self._patches.append(patcher)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._patches.pop().stop()
 
 
 @lru_cache
