@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 import sys
 import threading
 import tracemalloc
@@ -527,6 +528,8 @@ def test_a_fork_finds_the_cache_usable() -> None:
         for _ in range(20):
             child = os.fork()
             if child == 0:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(20)  # a child that hangs fails the test, and is not left behind
                 try:
                     session = make(6)
                     cache.add(session)
