@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -338,3 +339,39 @@ def test_public_names_are_what_the_module_says() -> None:
 def snake(name: str) -> str:
     """The HandshakeType of a class: "ServerHello" is server_hello."""
     return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).strip("_")
+
+
+# --- the short ways -------------------------------------------------------------------------------------------------
+
+
+def outcome(parse: Callable[[bytes], Message], body: bytes) -> object:
+    """The value that ``parse`` gives, or its error."""
+    try:
+        return parse(body)
+    except (DecodeError, IllegalParameter) as error:
+        return type(error), str(error)
+
+
+@pytest.mark.parametrize("name", ["ClientHello", "ServerHello", "Finished", "NewSessionTicket"])
+def test_the_short_way_says_what_the_plain_way_says(name: str) -> None:
+    message, parts = SAMPLES[name]
+    kind = type(message)
+    bare = dataclasses.replace(message, extensions={}) if hasattr(message, "extensions") else message
+    for body in (b"".join(parts), bare.pack()[4:]):
+        assert outcome(kind.parse, body) == outcome(kind.parse_fields, body)
+        for end in range(len(body)):
+            assert outcome(kind.parse, body[:end]) == outcome(kind.parse_fields, body[:end])
+        for mutated in mutations(body):
+            assert outcome(kind.parse, mutated) == outcome(kind.parse_fields, mutated)
+
+
+@given(st.binary(max_size=120))
+def test_the_short_ways_agree_on_any_bytes(body: bytes) -> None:
+    for kind in (ClientHello, ServerHello, Finished, NewSessionTicket):
+        assert outcome(kind.parse, body) == outcome(kind.parse_fields, body)
+
+
+@given(st.binary(max_size=100))
+def test_a_finished_is_packed_as_every_message_is(verify_data: bytes) -> None:
+    message = Finished(verify_data)
+    assert message.pack() == Message.pack(message)

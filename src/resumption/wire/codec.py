@@ -325,18 +325,24 @@ class Struct:
         cls._writers = tuple((operator.attrgetter(name), codec.write) for name, codec in codecs)
 
     @classmethod
-    def parse(cls, body: bytes | bytearray | memoryview) -> Self:
-        """The struct that ``body`` holds, all of it.
-
-        Raises `DecodeError` for a wrong length, a value out of its bounds, or bytes left over, and `IllegalParameter`
-        for an extension that appears twice; nothing else, whatever the bytes.
-        """
+    def parse_fields(cls, body: bytes | bytearray | memoryview) -> Self:
+        """As `parse`, field by field through the codecs: the plain way, for every struct."""
         data = body if type(body) is bytes else bytes(body)
         end = len(data)
         value, at = cls.read(data, 0, end)
         if at != end:
             raise DecodeError(f"{cls.__name__}: {end - at} bytes left over")
         return value
+
+    @classmethod
+    def parse(cls, body: bytes | bytearray | memoryview) -> Self:
+        """The struct that ``body`` holds, all of it.
+
+        Raises `DecodeError` for a wrong length, a value out of its bounds, or bytes left over, and `IllegalParameter`
+        for an extension that appears twice; nothing else, whatever the bytes. A class with a shorter way of its own
+        takes it for what is right, and leaves everything else to `parse_fields`.
+        """
+        return cls.parse_fields(body)
 
     @classmethod
     def read(cls, data: bytes, at: int, end: int) -> tuple[Self, int]:
