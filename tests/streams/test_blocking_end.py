@@ -185,6 +185,7 @@ def test_unless_it_is_told_not_to(world: World, wire: Wire) -> None:
     client.do_handshake()
     client.close(harvest=False)
     assert host.issued == []
+    assert not wire.inbox
 
 
 def test_a_record_that_is_cut_short_is_not_waited_for(world: World, wire: Wire) -> None:
@@ -218,15 +219,15 @@ def test_a_socket_that_breaks_meanwhile_is_no_matter(
     assert heard_goodbye(wire)
 
 
-def test_a_server_reads_nothing_more(world: World) -> None:
+def test_a_server_empties_the_socket_so_that_closing_resets_nothing(world: World) -> None:
     wire = Wire(world.client())
     wire.inbox += wire.peer.data_to_send()
     server = Stream(wire, world.server())
     server.do_handshake()
     wire.say(b"unread")
-    asked = len(wire.asked)
     server.close()
-    assert len(wire.asked) == asked
+    assert not wire.inbox
+    assert server.pending == 0
     assert len(wire.issued) == 2, "its tickets go out with the goodbye"
     assert heard_goodbye(wire)
 
@@ -335,6 +336,18 @@ def test_plain_text_in_the_same_segment_over_real_sockets(
     assert plain.recv(100) == b"too"
     plain.close()
     raw.close()
+
+
+def test_closing_with_bytes_unread_does_not_destroy_what_was_sent_last(
+    pair: Callable[..., tuple[Stream, Stream]], spawn: Spawn
+) -> None:
+    client, server = pair()
+    client.sendall(b"question")
+    client.close_write()
+    assert server.recv() == b"question"
+    server.sendall(b"answer")
+    server.close()  # with the client's close_notify unread
+    assert client.read_all() == b"answer"
 
 
 def test_two_streams_unwrap_each_other(pair: Callable[..., tuple[Stream, Stream]], spawn: Spawn) -> None:

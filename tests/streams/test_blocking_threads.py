@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -74,6 +75,15 @@ def test_key_updates_in_the_middle_of_traffic_both_ways(pair: Pair, spawn: Spawn
     ]
     results = [thread.result(LIMIT_S) for thread in threads]
     assert results[2] == results[3] == hashlib.sha256(data).hexdigest()
+
+
+def test_streams_send_small_flights_at_once(world: World) -> None:
+    first, second = tcp_pair()
+    with second:
+        first.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        client = Stream(first, world.client())
+        assert first.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        client.close()
 
 
 def test_writers_and_readers_queue(pair: Pair, spawn: Spawn) -> None:

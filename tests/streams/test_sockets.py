@@ -254,6 +254,11 @@ def test_nobody_there(tmp_path: Path) -> None:
         connect_socket(address, 20.0)
 
 
+def test_what_is_not_tcp_is_left_alone() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        send_at_once(sock)
+
+
 def test_unix_sockets_know_nothing_of_nagle() -> None:
     first, second = socket.socketpair()
     with first, second:

@@ -265,8 +265,9 @@ class AsyncStream(Face):
     async def close(self, *, harvest: bool = True) -> None:
         """Say close_notify, close the transport and free the connection. May be repeated.
 
-        Waits for nothing from the peer, but up to 10 seconds for it to take what was sent; cancelled, not even that. A
-        client takes up tickets that have already come, unless ``harvest`` is False. Never raises for the peer's sake.
+        Waits for nothing from the peer, but up to 10 seconds for it to take what was sent; cancelled, not even that.
+        What has already come is taken in before, unless ``harvest`` is False: tickets, for a client. Never raises for
+        the peer's sake.
         """
         if self._closed:
             return
@@ -275,7 +276,7 @@ class AsyncStream(Face):
         link.wake()
         try:
             async with asyncio.timeout(CLOSE_WAIT_S):
-                if harvest and link.is_ready and not self._connection.is_server:
+                if harvest and link.is_ready:
                     for _ in range(2):  # the loop looks at its sockets, then calls back what it found
                         await asyncio.sleep(0)
                 while link.is_busy:

@@ -19,7 +19,7 @@ from resumption.errors import UnexpectedEOF, UsageError
 from resumption.streams.driver import Driver
 from resumption.streams.outside import Outside
 from resumption.streams.pump import Pump, as_bytes
-from resumption.streams.sockets import Socket, TimedSocket
+from resumption.streams.sockets import Socket, TimedSocket, send_at_once
 
 __all__ = ["CLOSE_WAIT_S", "Stream"]
 
@@ -35,7 +35,7 @@ class Stream(Driver):
     ``timeout`` is what each operation may take, in seconds: None for ever, 0 not at all, left out what the socket has.
     The handshake runs at the first use, or when `do_handshake` asks for it. ``outside`` answers what the engine cannot;
     with ``defer_tickets`` a TLS 1.3 server sends its tickets with its first data, which saves a packet and keeps
-    clients that look for idle connections from mistaking tickets for data.
+    clients that look for idle connections from mistaking tickets for data. Nagle's algorithm is turned off.
 
     Every operation may raise: `TimeoutError`, after which it can be repeated; `WantRead` or `WantWrite` instead, if the
     stream must not wait; `PeerError`, `AlertReceived` or `UnexpectedEOF` when the connection fails, and
@@ -57,6 +57,8 @@ class Stream(Driver):
         defer_tickets: bool = False,
     ) -> None:
         super().__init__(TimedSocket(sock, timeout), Pump(connection, outside, defer_tickets=defer_tickets))
+        if isinstance(sock, socket.socket):
+            send_at_once(sock)
 
     # --- the handshake -----------------------------------------------------------------------------------------------
 

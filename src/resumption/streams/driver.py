@@ -25,7 +25,7 @@ from resumption.wire.records import RECORD_HEADER_LENGTH
 
 __all__ = ["HARVEST_LIMIT", "Driver"]
 
-#: Bytes that are read at most, without waiting, for tickets that arrived before a client closes.
+#: Bytes that are read at most, without waiting, before the socket is closed: tickets may be among them.
 HARVEST_LIMIT = 1 << 14
 
 _ASIDE = 1 << 12  # a writable socket takes this much without waiting
@@ -250,8 +250,11 @@ class Driver(Face):
         try:
             if self._sending in free and (self._ready or self._pump.failure is not None):
                 self._say_goodbye(wait_s)
-            if harvest and self._reading in free and self._ready and not self._connection.is_server:
-                self._read_what_is_there()
+            if self._reading in free and self._ready:
+                if harvest and not self._connection.is_server:
+                    self._read_what_is_there()
+                else:
+                    self._drop_what_is_there()
             if len(free) < len(locks):
                 with contextlib.suppress(OSError):  # the other end is gone already
                     sock.shutdown(socket.SHUT_RDWR)  # wakes the threads that wait in it
@@ -285,6 +288,12 @@ class Driver(Face):
                 self._run_errands()
         except OSError:
             return
+
+    def _drop_what_is_there(self) -> None:
+        """Empty the socket, as far as the limit goes: closing it with bytes unread would reset the connection, and that
+        can destroy what was sent last."""
+        with contextlib.suppress(OSError):
+            self._socket.receive_now(HARVEST_LIMIT)
 
     def _release(self) -> None:
         with self._engine:

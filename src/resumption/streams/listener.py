@@ -17,7 +17,7 @@ from resumption.connection import Connection
 from resumption.errors import UsageError
 from resumption.streams.blocking import Stream
 from resumption.streams.outside import Outside
-from resumption.streams.sockets import Address, send_at_once, wait_until_ready
+from resumption.streams.sockets import Address, wait_until_ready
 
 __all__ = ["Listener"]
 
@@ -89,7 +89,6 @@ class Listener:
         deadline = None if timeout is None else time.monotonic() + timeout
         sock = self._accept(deadline)
         try:
-            send_at_once(sock)
             stream = Stream(
                 sock, self._factory(), self._outside, timeout=self._timeout, defer_tickets=self._defer_tickets
             )

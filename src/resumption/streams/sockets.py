@@ -10,6 +10,7 @@ methods of `Socket`, another TLS stream included.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import select
@@ -193,6 +194,7 @@ def connect_socket(address: Address, timeout: float | None = None) -> socket.soc
 
 
 def send_at_once(sock: socket.socket) -> None:
-    """Turn Nagle's algorithm off: a flight behind tickets would wait for the peer's delayed acknowledgement."""
+    """Turn Nagle's algorithm off: an answer behind tickets would wait for the peer's delayed acknowledgement."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # not TCP, or not connected any more
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
