@@ -14,7 +14,7 @@ from typing import Any, Self
 import pytest
 
 from resumption.connection import Connection
-from resumption.constants import MAX_CIPHERTEXT_LENGTH_12, AlertDescription, AlertLevel, ContentType
+from resumption.constants import MAX_CIPHERTEXT_LENGTH_12, AlertDescription, AlertLevel
 from resumption.crypto.groups import KeyShare, generate
 from resumption.crypto.protection import PlainOpener, PlainSealer, RecordOpener, RecordOpener13, RecordSealer
 from resumption.errors import ConnectionFailed, Error, PeerError
@@ -22,19 +22,7 @@ from resumption.handshake.events import Event
 from resumption.wire.messages import Message
 from resumption.wire.records import HandshakeBuffer, RecordReader
 from tests.handshake.pairs import feed
-
-CCS, ALERT, HANDSHAKE, DATA = (int(kind) for kind in ContentType)
-CHANGE_CIPHER_SPEC = b"\x14\x03\x03\x00\x01\x01"
-
-
-def record(content_type: int, content: bytes, version: int = 0x0303) -> bytes:
-    """An unprotected record, whatever it holds."""
-    return bytes((content_type,)) + version.to_bytes(2) + len(content).to_bytes(2) + content
-
-
-def message(kind: int, body: bytes = b"") -> bytes:
-    """A handshake message with its header, whatever it holds."""
-    return bytes((kind,)) + len(body).to_bytes(3) + body
+from tests.handshake.samples import ALERT, CCS, DATA, HANDSHAKE, record
 
 
 class Peer:

@@ -15,7 +15,8 @@ from resumption.crypto.suites import SUITES, SuiteFacts
 from resumption.wire import extensions as ext
 from resumption.wire import messages12
 from resumption.wire.messages import CertificateVerify, ClientHello, Finished, ServerHello
-from tests.handshake.scripted import CHANGE_CIPHER_SPEC, Peer, edited
+from tests.handshake.samples import CHANGE_CIPHER_SPEC
+from tests.handshake.scripted import Peer, edited
 
 E = ExtensionType
 H = HandshakeType

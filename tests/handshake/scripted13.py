@@ -27,7 +27,8 @@ from resumption.wire.messages import (
     NewSessionTicket,
     ServerHello,
 )
-from tests.handshake.scripted import CHANGE_CIPHER_SPEC, Peer, edited, shares_of
+from tests.handshake.samples import CHANGE_CIPHER_SPEC
+from tests.handshake.scripted import Peer, edited, shares_of
 
 E = ExtensionType
 H = HandshakeType

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resumption.connection import Connection
-from resumption.constants import MAX_TICKET_LIFETIME_S, SignatureScheme
+from resumption.constants import MAX_TICKET_LIFETIME_S
 from resumption.constants import HandshakeType as H
 from resumption.handshake import (
     client,
@@ -28,9 +28,8 @@ from resumption.handshake import (
 from resumption.handshake.state import State
 from resumption.handshake.tickets import seal_session
 from resumption.session.verdicts import Mechanism
-from resumption.wire import messages, messages12
 from tests.handshake.pairs import TLS12, TLS13, World, certified
-from tests.handshake.scripted import Peer, message
+from tests.handshake.scripted import Peer
 from tests.handshake.scripted12 import Client12, Server12
 from tests.handshake.scripted13 import Client13, Psk, Server13
 
@@ -87,31 +86,6 @@ IGNORES_CHANGE = {
     finish13.ExpectCertificate,
     finish13.ExpectCertificateVerify,
     finish13.ExpectFinished,
-}
-
-_HELLO = messages.ServerHello(0x0303, bytes(32), b"", 0x1301, 0, {43: b"\x03\x04", 51: b"\0\x1d\0\x20" + b"\x09" * 32})
-SAMPLES: dict[int, bytes] = {
-    H.hello_request: messages12.HelloRequest().pack(),
-    H.client_hello: messages.ClientHello(0x0303, bytes(32), b"", (0x1301,), b"\0", {}).pack(),
-    H.server_hello: _HELLO.pack(),
-    H.new_session_ticket: messages.NewSessionTicket(100, 1, b"n", b"t", {}).pack(),
-    H.end_of_early_data: messages.EndOfEarlyData().pack(),
-    H.encrypted_extensions: messages.EncryptedExtensions({}).pack(),
-    H.certificate: messages.Certificate(b"", ()).pack(),
-    H.server_key_exchange: messages12.ServerKeyExchange(3, 29, bytes(32), 0x0403, b"s").pack(),
-    H.certificate_request: messages.CertificateRequest(b"", {13: b"\0\2\4\3"}).pack(),
-    H.server_hello_done: messages12.ServerHelloDone().pack(),
-    H.certificate_verify: messages.CertificateVerify(SignatureScheme.ed25519, b"s").pack(),
-    H.client_key_exchange: messages12.ClientKeyExchange(bytes(32)).pack(),
-    H.finished: messages.Finished(bytes(32)).pack(),
-    H.certificate_status: messages12.CertificateStatus(1, b"r").pack(),
-    H.key_update: messages.KeyUpdate(0).pack(),
-    H.compressed_certificate: message(H.compressed_certificate, b"\0\1\0\0\1\0\0\1x"),
-    H.message_hash: message(H.message_hash, bytes(32)),
-    3: message(3, b"hello_verify_request"),
-    6: message(6),
-    99: message(99, b"nobody knows"),
-    255: message(255),
 }
 
 

@@ -14,7 +14,8 @@ from resumption.constants import HandshakeType as H
 from resumption.errors import AlertReceived, ConnectionFailed, Error, InternalError, PeerError
 from resumption.wire.messages import Certificate
 from tests.handshake.pairs import TLS12, VERSIONS, World, certified
-from tests.handshake.scripted import DATA, HANDSHAKE, Peer, message, record
+from tests.handshake.samples import DATA, HANDSHAKE, message, record
+from tests.handshake.scripted import Peer
 from tests.handshake.scripted12 import ECDSA_SUITE, Client12, Server12
 from tests.handshake.scripted13 import Client13, Server13
 from tests.handshake.stops import client12_for, client13_for, mutual, server13_for

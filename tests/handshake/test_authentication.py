@@ -30,7 +30,7 @@ from resumption.session.verdicts import Reason
 from resumption.wire import extensions as ext
 from resumption.wire.messages import Certificate, CertificateEntry, CertificateVerify
 from tests.handshake.pairs import TLS12, TLS13, VERSIONS, World, certified, pump, trust
-from tests.handshake.scripted import message
+from tests.handshake.samples import message
 from tests.handshake.scripted13 import Client13, Server13
 from tests.handshake.stops import client13_for, mutual, server12_for, server13_for
 from tests.pki import CLIENT_AUTH, Credential, Pki, issue

@@ -31,7 +31,7 @@ from resumption.wire import extensions as ext
 from resumption.wire import messages12
 from resumption.wire.messages import HELLO_RETRY_REQUEST_RANDOM
 from tests.handshake.pairs import TLS12, TLS13, World, certified, issued
-from tests.handshake.scripted import message
+from tests.handshake.samples import message
 from tests.handshake.scripted12 import ECDSA_SUITE, ECDSA_SUITE_384, RSA_SUITE, Server12
 from tests.handshake.scripted13 import Server13
 from tests.handshake.stops import server12_for

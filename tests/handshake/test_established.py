@@ -24,7 +24,7 @@ from resumption.session.verdicts import Reason
 from resumption.wire import extensions as ext
 from resumption.wire.messages import KeyUpdate
 from tests.handshake.pairs import TLS12, TLS13, VERSIONS, Random, World, certified, issued, received
-from tests.handshake.scripted import message
+from tests.handshake.samples import message
 from tests.handshake.scripted13 import Client13, Psk, Server13
 from tests.handshake.stops import client12_for, client13_for, sealed, server12_for, server13_for
 

@@ -24,17 +24,9 @@ from resumption.handshake import client, server
 from resumption.handshake.events import DataReceived, PeerClosed
 from resumption.handshake.state import AwaitingAnswer, State
 from tests.handshake.pairs import TLS12, TLS13, World
-from tests.handshake.scripted import ALERT, CCS, CHANGE_CIPHER_SPEC, DATA, HANDSHAKE, Peer, message, record
-from tests.handshake.stops import (
-    ACCEPTS,
-    AWAITING,
-    IGNORES_CHANGE,
-    OBEYS_CHANGE,
-    SAMPLES,
-    STOPS,
-    Stop,
-    server12_for,
-)
+from tests.handshake.samples import ALERT, CCS, CHANGE_CIPHER_SPEC, DATA, HANDSHAKE, SAMPLES, message, record
+from tests.handshake.scripted import Peer
+from tests.handshake.stops import ACCEPTS, AWAITING, IGNORES_CHANGE, OBEYS_CHANGE, STOPS, Stop, server12_for
 from tests.pki import Pki
 
 EMPTY = {HandshakeType.hello_request, HandshakeType.server_hello_done}

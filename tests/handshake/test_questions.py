@@ -17,10 +17,9 @@ from resumption.server_context import ServerContext
 from resumption.session.model import Session
 from resumption.session.verdicts import Mechanism, Reason, Resumption
 from tests.handshake.pairs import TLS12, TLS13, VERSIONS, World
-from tests.handshake.scripted import CHANGE_CIPHER_SPEC, HANDSHAKE, record
+from tests.handshake.samples import CHANGE_CIPHER_SPEC, HANDSHAKE, SAMPLES, record
 from tests.handshake.scripted12 import Client12
 from tests.handshake.scripted13 import Client13, Psk
-from tests.handshake.stops import SAMPLES
 
 both_versions = pytest.mark.parametrize("version", VERSIONS, ids=("1.2", "1.3"))
 

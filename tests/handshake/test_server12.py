@@ -29,7 +29,7 @@ from resumption.session.verdicts import Mechanism, Reason, Resumption
 from resumption.wire import extensions as ext
 from resumption.wire import messages12
 from tests.handshake.pairs import TLS12, TLS13, World, certified, issued
-from tests.handshake.scripted import message
+from tests.handshake.samples import message
 from tests.handshake.scripted12 import ECDSA_SUITE, ECDSA_SUITE_384, RSA_SUITE, X25519, Client12
 from tests.handshake.scripted13 import Psk
 from tests.handshake.stops import client12_for, mutual, sealed

@@ -29,7 +29,7 @@ from resumption.session.verdicts import Mechanism, Reason, Resumption
 from resumption.wire import extensions as ext
 from resumption.wire.messages import EncryptedExtensions
 from tests.handshake.pairs import TLS12, TLS13, World, certified
-from tests.handshake.scripted import CHANGE_CIPHER_SPEC, DATA, message, record
+from tests.handshake.samples import CHANGE_CIPHER_SPEC, DATA, message, record
 from tests.handshake.scripted13 import P256, P384, X25519, Client13, Psk
 from tests.handshake.stops import client13_for, mutual, sealed
 
