@@ -599,3 +599,26 @@ def test_a_lineage_from_a_file_goes_on(world: World, version: int) -> None:
             pair.free()
         if version == TLS13:
             assert world.meet(second, servers).check().client.session_reused
+
+
+def test_what_a_callback_brought_is_spent_too(world: World) -> None:
+    """Stored on its way in, as the mode says, it must not resume a second time from there."""
+    outside: dict[bytes, bytes] = {}
+    with world.server_context(tickets=None, stateful=True) as servers, clients_of(world, TLS13) as clients:
+        servers.on_new_session = lambda connection, session: outside.update({session.id: session.to_packed()})
+        pair = world.meet(clients, servers).check()
+        session = pair.client.get1_session()
+        assert session is not None
+        pair.free()
+        servers.sessions.flush_all()
+        servers.on_new_session = None
+        servers.on_get_session = lambda connection, session_id: (
+            (Session.from_packed(outside.pop(session_id)), False) if session_id in outside else None
+        )
+        reused = []
+        for _ in range(3):
+            again = world.meet(clients, servers, session=session).check()
+            reused.append(again.server.session_reused)
+            again.free()
+        assert reused == [True, False, False]
+        session.free()

@@ -222,8 +222,11 @@ class Context(Generic[C]):
         return callback is None or not callback(connection, True)
 
     def consume(self, connection: SessionOwner, session: Session) -> bool:
-        """A session from the cache is spent by leaving it; one from outside was spent when it was fetched."""
-        return self.sessions.discard(session) if connection.looked_up is session else True
+        """A session from the cache is spent by leaving it; one from outside was spent when it was fetched.
+
+        What a callback brought may have been stored on the way: then it leaves again.
+        """
+        return self.sessions.discard(session) or connection.looked_up is not session
 
     def session_issued(self, connection: SessionOwner, session: Session) -> None:
         """File it and announce it, as far as the mode says so."""

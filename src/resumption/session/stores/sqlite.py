@@ -248,8 +248,10 @@ def _open_file(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
             check_same_thread=False,
         )
     try:
+        # Tables first: another process that is making the file commits both at once, so tables imply a version.
+        tables = _count(connection, "SELECT count(*) FROM sqlite_master")
         version = _count(connection, "PRAGMA user_version")
-        if version == 0 and _count(connection, "SELECT count(*) FROM sqlite_master") == 0:
+        if version == 0 and tables == 0:
             connection.executescript(_SCHEMA)
         elif version != _SCHEMA_VERSION or _count(connection, "PRAGMA application_id") != _APPLICATION_ID:
             raise ConfigurationError(f"{path} is a database, but no session store of this version")
