@@ -1,17 +1,17 @@
 """What streams cost over loopback, beside the standard library's: megabytes for each second of processor time.
 
-Run it with ``python tests/bench/bench_streams.py [megabytes]``. The two ends are two processes, and each counts its own
-time, so that a busy machine disturbs less; all contenders use TLS_AES_128_GCM_SHA256 or what OpenSSL prefers, which
-costs it nearly the same. At the end what the plainer ways to do the same would cost: an asyncio protocol that is given
-bytes instead of filling a shared buffer, and small messages.
+Run it with ``python tests/bench/bench_streams.py [megabytes]``. The two ends are two new processes, and each counts its
+own time, so that a busy machine disturbs less; all contenders use TLS_AES_128_GCM_SHA256 or what OpenSSL prefers, which
+costs it nearly the same. The last line of the table is the plainer way to do what the asyncio stream does: a protocol
+that is given bytes, instead of filling a shared buffer. Below it stand small messages.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
+import subprocess
 import sys
 import tempfile
 import threading
@@ -36,14 +36,18 @@ ROUNDS = 3
 BLOCK = bytes(1 << 20)
 SMALL = bytes(100)
 
-leaf = Pki().ecdsa_p256
-server_config = ServerConfig(certified_keys=(CertifiedKey.load(leaf.chain_pem, leaf.key_pem),))
-client_config = ClientConfig(trust=TrustStore.load(leaf.root_pem))
-with tempfile.TemporaryDirectory() as folder:
-    files = leaf.write(Path(folder))
-    ssl_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ssl_server.load_cert_chain(files.chain, files.key)
-    ssl_client = ssl.create_default_context(cafile=str(files.root))
+if sys.argv[1:2] == ["side"]:  # one end of a transfer, made by `transfer`
+    folder = Path(sys.argv[5])
+    chain, key, root = folder / "leaf-chain.pem", folder / "leaf.key", folder / "leaf-root.pem"
+else:
+    temporary = tempfile.TemporaryDirectory()
+    folder = Path(temporary.name)
+    chain, key, root = Pki().ecdsa_p256.write(folder)
+server_config = ServerConfig(certified_keys=(CertifiedKey.load(chain, key),))
+client_config = ClientConfig(trust=TrustStore.load(root))
+ssl_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+ssl_server.load_cert_chain(chain, key)
+ssl_client = ssl.create_default_context(cafile=str(root))
 
 
 def client() -> Connection:
@@ -198,29 +202,34 @@ def run(side: Side, sock: socket.socket, size: int) -> float:
     return asyncio.run(wait())
 
 
-def transfer(sender: Side, receiver: Side, size: int) -> tuple[float, float]:
+SIDES: dict[str, Side] = {
+    side.__name__: side
+    for side in (
+        send_blocking,
+        receive_blocking,
+        send_ssl,
+        receive_ssl,
+        send_asyncio,
+        receive_asyncio,
+        send_asyncio_ssl,
+        receive_asyncio_ssl,
+        receive_plain_asyncio,
+    )
+}
+
+
+def transfer(names: tuple[str, str], size: int) -> list[float]:
     """Rates of the sender and of the receiver, the best of some rounds."""
     best = [0.0, 0.0]
     for _ in range(ROUNDS):
-        ends = tcp_pair()
-        pipes = [os.pipe(), os.pipe()]
         children = []
-        for index, side in enumerate((sender, receiver)):
-            child = os.fork()
-            if not child:
-                ends[1 - index].close()
-                os.write(pipes[index][1], str(run(side, ends[index], size)).encode())
-                os._exit(0)
-            children.append(child)
-        for end in ends:
+        for name, end in zip(names, tcp_pair(), strict=True):
+            command = [sys.executable, __file__, "side", name, str(end.fileno()), str(size), str(folder)]
+            children.append(subprocess.Popen(command, pass_fds=[end.fileno()], stdout=subprocess.PIPE))
             end.close()
-        for index, (reading, writing) in enumerate(pipes):
-            os.close(writing)
-            with open(reading, "rb") as file:
-                best[index] = max(best[index], float(file.read()))
-        for child in children:
-            os.waitpid(child, 0)
-    return best[0], best[1]
+        for index, child in enumerate(children):
+            best[index] = max(best[index], float(child.communicate()[0]))
+    return best
 
 
 # --- small messages ---------------------------------------------------------------------------------------------------
@@ -262,16 +271,16 @@ def messages(one: Stream | ssl.SSLSocket, other: Stream | ssl.SSLSocket, count: 
 def main() -> None:
     size = int(sys.argv[1] if len(sys.argv) > 1 else 64) << 20
     print(f"{'MB/s of processor time':32} {'sending':>8} {'receiving':>10}")
-    contenders: list[tuple[str, Side, Side]] = [
-        ("blocking", send_blocking, receive_blocking),
-        ("blocking, ssl", send_ssl, receive_ssl),
-        ("asyncio", send_asyncio, receive_asyncio),
-        ("asyncio, ssl", send_asyncio_ssl, receive_asyncio_ssl),
-        ("asyncio, given bytes", send_asyncio, receive_plain_asyncio),
+    contenders = [
+        ("blocking", "send_blocking", "receive_blocking"),
+        ("blocking, ssl", "send_ssl", "receive_ssl"),
+        ("asyncio", "send_asyncio", "receive_asyncio"),
+        ("asyncio, ssl", "send_asyncio_ssl", "receive_asyncio_ssl"),
+        ("asyncio, given bytes", "send_asyncio", "receive_plain_asyncio"),
     ]
-    for name, sender, receiver in contenders:
-        sending, receiving = transfer(sender, receiver, size)
-        print(f"{name:32} {sending:8.0f} {receiving:10.0f}")
+    for title, sender, receiver in contenders:
+        sending, receiving = transfer((sender, receiver), size)
+        print(f"{title:32} {sending:8.0f} {receiving:10.0f}")
     pairs = {kind: connected(kind) for kind in ("stream", "ssl")}
     print(f"\n{'us for 100 bytes there':32}")
     for kind, (one, other) in pairs.items():
@@ -281,4 +290,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["side"]:
+        print(run(SIDES[sys.argv[2]], socket.socket(fileno=int(sys.argv[3])), int(sys.argv[4])))
+    else:
+        main()
