@@ -293,12 +293,12 @@ def lint(python: Interpreter, arguments: list[str]) -> int:
 
 def test(python: Interpreter, arguments: list[str]) -> int:
     folder = environment(python, ["lint", "test"])
-    pytest = {"pytest": ["pytest", *arguments]}
+    pytest = {"pytest": ["pytest", *(arguments or ["-n", str(max(1, min(os.cpu_count() or 1, 4)))])]}
     return checks(folder, pytest if arguments else {**LINTS, **pytest})
 
 
 def fuzz(python: Interpreter, arguments: list[str]) -> int:
-    """Run each target of tests/fuzz under atheris, in an environment of its own; what is found stays in .dev/fuzz."""
+    """Run each target of tests/fuzz for a time; what is found stays in .dev/fuzz."""
     options = [argument for argument in arguments if argument.startswith("-")] or [f"-max_total_time={FUZZ_SECONDS}"]
     names = [argument for argument in arguments if not argument.startswith("-")]
     targets = sorted((ROOT / "tests" / "fuzz").glob("fuzz_*.py"))
@@ -306,7 +306,7 @@ def fuzz(python: Interpreter, arguments: list[str]) -> int:
         targets = [target for target in targets if target.stem in names or target.stem.removeprefix("fuzz_") in names]
     if not targets:
         fail("no such fuzz target in tests/fuzz", 2)
-    folder = environment(python, ["fuzz"], "-fuzz")
+    folder = environment(python, ["lint", "test"])
     failed = []
     for target in targets:
         corpus = DEV / "fuzz" / target.stem
