@@ -34,7 +34,8 @@ from resumption.errors import ConfigurationError
 from resumption.session.gate import ClientAuth, ClientPolicy, Policy
 from resumption.session.tickets import TicketProtection
 from resumption.session.verdicts import Mechanism
-from resumption.wire import extensions
+from resumption.wire import extensions, messages12
+from resumption.wire.messages import Certificate, CertificateEntry
 from resumption.wire.templates import ClientHelloTemplate
 
 __all__ = ["ClientConfig", "Config", "ServerConfig"]
@@ -43,6 +44,7 @@ _GROUPS_12 = frozenset(
     {NamedGroup.x25519, NamedGroup.secp256r1, NamedGroup.secp384r1, NamedGroup.secp521r1, NamedGroup.x448}
 )
 _REMEMBERED = 1024  # servers, per configuration
+_LONGEST_NAME, _LONGEST_SCHEMES = 253, 64
 K = TypeVar("K")
 V = TypeVar("V")
 MAX_TICKETS = 8  # per connection, whoever asks (RFC 9149 lets a client ask for up to 255)
@@ -342,11 +344,38 @@ class ServerConfig(Config):
 
         A chain for the name that was asked for wins over one that is not; then the order of ``certified_keys``.
         """
+        question = (server_name, schemes)
+        if question in self._selections:
+            return self._selections[question]
+        selection = self._select_certificate(server_name, schemes)
+        # the client says both: what is longer than any name or list in use is not remembered
+        if len(schemes) > _LONGEST_SCHEMES or (server_name is not None and len(server_name) > _LONGEST_NAME):
+            return selection
+        return _remember(self._selections, question, selection)
+
+    def _select_certificate(self, server_name: str | None, schemes: tuple[int, ...]) -> tuple[CertifiedKey, int] | None:
         for key in self.keys_for(server_name):
             for scheme in key.schemes13:
                 if scheme in schemes:
                     return key, scheme
         return None
+
+    @cached_property
+    def _selections(self) -> dict[tuple[str | None, tuple[int, ...]], tuple[CertifiedKey, int] | None]:
+        return {}
+
+    @cached_property
+    def certificate_messages(self) -> dict[CertifiedKey, bytes]:
+        """The Certificate message of TLS 1.3 for each of our chains, packed. RFC 9846, section 4.5.1."""
+        return {
+            key: Certificate(b"", tuple(CertificateEntry(der, {}) for der in key.chain)).pack()
+            for key in self.certified_keys
+        }
+
+    @cached_property
+    def certificate_messages_12(self) -> dict[CertifiedKey, bytes]:
+        """The Certificate message of TLS 1.2 for each of our chains, packed. RFC 5246, section 7.4.2."""
+        return {key: messages12.Certificate(key.chain).pack() for key in self.certified_keys}
 
     def keys_for(self, server_name: str | None) -> tuple[CertifiedKey, ...]:
         """Our chains, those that are for this name first."""

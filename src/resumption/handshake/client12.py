@@ -133,7 +133,7 @@ def on_server_hello(
         raise IllegalParameter(f"the server's resumption is not acceptable: {reason.sentence}")
     before = session.data
     master = MasterSecret12(suite.hash, session.secret)
-    data = _facts(hellos, before.peer_chain, before).replaced(session_id=before.session_id, ticket=before.ticket)
+    data = _facts(hellos, before.peer_chain, before)
     progress = Progress(hellos, Transcript(suite.hash, hello_raw, raw), master, hellos.keys(master), data, True)
     return ExpectTicket(progress) if hellos.ticket_promised else ExpectChangeCipherSpec(progress)
 
@@ -161,7 +161,7 @@ def _facts(hellos: Hellos, chain: tuple[bytes, ...], before: SessionData | None)
     return SessionData(
         version=_TLS12,
         cipher=hellos.suite.suite,
-        session_id=hellos.session_id,
+        session_id=before.session_id if before is not None else hellos.session_id,
         id_context=config.id_context,
         time=before.time if before is not None else now,
         timeout=before.timeout if before is not None else config.session_timeout_s,
@@ -169,6 +169,7 @@ def _facts(hellos: Hellos, chain: tuple[bytes, ...], before: SessionData | None)
         peer_chain=chain,
         verify_result=before.verify_result if before is not None else (0 if verified else 1),
         hostname=offered.server_name if hellos.acknowledged_name else (before.hostname if before else None),
+        ticket=before.ticket if before is not None else b"",
         flags=_EMS_FLAG if hellos.extended_master_secret else 0,
         alpn=hellos.alpn,
         group=before.group if before is not None else 0,

@@ -20,6 +20,8 @@ __all__ = ["Place", "check_request", "check_response"]
 class Place(Enum):
     """A message that has extensions. The value is for error texts."""
 
+    misplaced: frozenset[int]  # the extensions that are known here and do NOT belong in it
+
     CH = "a ClientHello"
     SH = "the ServerHello"
     HRR = "the HelloRetryRequest"
@@ -29,8 +31,7 @@ class Place(Enum):
     NST = "a NewSessionTicket"
 
 
-def _table() -> dict[Place, frozenset[int]]:
-    """For each place the extensions that are known here and do NOT belong there."""
+def _fill_table() -> None:
     known = ExtensionType
     belong: dict[Place, set[ExtensionType]] = {
         Place.CH: set(known) - {known.oid_filters},
@@ -60,10 +61,11 @@ def _table() -> dict[Place, frozenset[int]]:
         },
         Place.NST: {known.early_data},
     }
-    return {place: frozenset(int(number) for number in set(known) - allowed) for place, allowed in belong.items()}
+    for place, allowed in belong.items():
+        place.misplaced = frozenset(int(number) for number in set(known) - allowed)
 
 
-_MISPLACED: Final = _table()
+_fill_table()
 _COOKIE: Final = int(ExtensionType.cookie)
 
 
@@ -73,7 +75,7 @@ def check_response(asked: Container[int], received: Iterable[int], place: Place)
     ``asked`` are the extensions of the ClientHello, or of the CertificateRequest that a client's Certificate answers. A
     HelloRetryRequest may hold a cookie that nobody asked for.
     """
-    misplaced = _MISPLACED[place]
+    misplaced = place.misplaced
     for number in received:
         if number not in asked and not (number == _COOKIE and place is Place.HRR):
             raise UnsupportedExtension(f"{place.value} answers {name_of(ExtensionType, number)}, which was not offered")
@@ -83,7 +85,8 @@ def check_response(asked: Container[int], received: Iterable[int], place: Place)
 
 def check_request(received: Iterable[int], place: Place) -> None:
     """Raise `IllegalParameter` for a known extension that belongs elsewhere."""
-    misplaced = _MISPLACED[place]
+    if place.misplaced.isdisjoint(received):
+        return
     for number in received:
-        if number in misplaced:
+        if number in place.misplaced:
             raise IllegalParameter(f"{name_of(ExtensionType, number)} does not belong in {place.value}")

@@ -6,6 +6,7 @@ by a ticket or an id, which the gate judges. A ticket that fails does not fall b
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeAlias
 
 from resumption.config import ServerConfig
@@ -30,7 +31,8 @@ from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Abort, Mechanism, Reason, Resumption
 from resumption.wire import extensions, messages12
-from resumption.wire.messages import CertificateVerify, Finished, ServerHello
+from resumption.wire.messages import CertificateVerify, Finished
+from resumption.wire.templates import pack_extension, pack_server_hello
 
 __all__ = [
     "AwaitSession",
@@ -128,15 +130,15 @@ class AwaitSession(AwaitingAnswer):
 
 def _judge(choice: Choice, session: Session, mechanism: Mechanism, out: Output) -> Next:
     """Ask the gate, and resume or not."""
-    facts, config = choice.facts, choice.config
+    facts, config, secret = choice.facts, choice.config, session.secret
     verdict = eligible(
         session.data,
-        session.secret,
+        secret,
         config.policy,
         Offer(
             mechanism=mechanism,
             version=_TLS12,
-            suites=frozenset(facts.hello.cipher_suites),
+            suites=facts.hello.cipher_suites,
             server_name=facts.server_name or None,
             extended_master_secret=choice.extended_master_secret,
         ),
@@ -149,34 +151,52 @@ def _judge(choice: Choice, session: Session, mechanism: Mechanism, out: Output) 
     if verdict.reason is not None:
         out.decline(session, verdict.reason)
         return _answer_full(choice, verdict.reason, out)
-    return _answer_resumed(choice, session, mechanism, out)
+    return _answer_resumed(choice, session, secret, mechanism, out)
 
 
 def _server_hello(
     choice: Choice, suite: SuiteFacts, session_id: bytes, ticket: bool, resumed: bool = False
-) -> ServerHello:
-    """The ServerHello: only what the client offered is answered. RFC 5246, section 7.4.1.3."""
+) -> tuple[bytes, bytes]:
+    """The packed ServerHello, and the random in it. RFC 5246, section 7.4.1.3."""
     config, facts = choice.config, choice.facts
-    bodies: dict[int, bytes] = {}
-    if facts.server_name and not resumed:  # not when a session is resumed: RFC 6066, section 3
-        bodies[_SERVER_NAME] = b""
-    if facts.renegotiation_info is not None or _RENEGOTIATION_SCSV in facts.hello.cipher_suites:
-        bodies[_RENEGOTIATION_INFO] = _EMPTY_RENEGOTIATION_INFO
-    if facts.point_formats is not None:
-        bodies[_POINT_FORMATS] = _UNCOMPRESSED
-    if choice.extended_master_secret:
-        bodies[_EMS] = b""
-    if ticket:
-        bodies[_SESSION_TICKET] = b""
-    if choice.alpn is not None:
-        bodies[_ALPN] = extensions.pack_alpn_server(choice.alpn)
     random = config.random(32)
     if config.maximum_version >= _TLS13:
         random = random[:24] + _DOWNGRADED
-    return ServerHello(_TLS12, random, session_id, suite.suite, 0, bodies)
+    block = _answers(
+        bool(facts.server_name) and not resumed,  # not when a session is resumed: RFC 6066, section 3
+        facts.renegotiation_info is not None or _RENEGOTIATION_SCSV in facts.hello.cipher_suites,
+        facts.point_formats is not None,
+        choice.extended_master_secret,
+        ticket,
+        choice.alpn,
+    )
+    return pack_server_hello(random, session_id, suite.suite, block), random
 
 
-def _answer_resumed(choice: Choice, session: Session, mechanism: Mechanism, out: Output) -> ExpectChangeCipherSpec:
+@lru_cache(64)
+def _answers(
+    named: bool, renegotiation: bool, point_formats: bool, master_secret: bool, ticket: bool, alpn: bytes | None
+) -> bytes:
+    """The extensions of a ServerHello, packed: only what the client offered is answered."""
+    bodies: dict[int, bytes] = {}
+    if named:
+        bodies[_SERVER_NAME] = b""
+    if renegotiation:
+        bodies[_RENEGOTIATION_INFO] = _EMPTY_RENEGOTIATION_INFO
+    if point_formats:
+        bodies[_POINT_FORMATS] = _UNCOMPRESSED
+    if master_secret:
+        bodies[_EMS] = b""
+    if ticket:
+        bodies[_SESSION_TICKET] = b""
+    if alpn is not None:
+        bodies[_ALPN] = extensions.pack_alpn_server(alpn)
+    return b"".join([pack_extension(number, body) for number, body in bodies.items()])
+
+
+def _answer_resumed(
+    choice: Choice, session: Session, secret: bytes, mechanism: Mechanism, out: Output
+) -> ExpectChangeCipherSpec:
     """The abbreviated handshake: the server finishes first. RFC 5246, section 7.3; RFC 5077, section 3.4."""
     config, facts = choice.config, choice.facts
     hello = facts.hello
@@ -185,14 +205,13 @@ def _answer_resumed(choice: Choice, session: Session, mechanism: Mechanism, out:
     now = config.clock()
     suite = SUITES[before.cipher]
     renew = choice.wants_ticket and now - before.time > before.timeout / 2
-    answer = _server_hello(choice, suite, hello.legacy_session_id, renew, resumed=True)
-    raw = answer.pack()
+    raw, random = _server_hello(choice, suite, hello.legacy_session_id, renew, resumed=True)
     transcript = Transcript(suite.hash, choice.raw, raw)
     out.send(raw)
-    master = MasterSecret12(suite.hash, session.secret)
-    keys = Keys.derive(suite, master, hello.random, answer.random)
-    data = before.replaced(alpn=choice.alpn)
-    progress = Progress(config, choice, suite, transcript, keys, answer.random, data, session, mechanism, None, False)
+    master = MasterSecret12(suite.hash, secret)
+    keys = Keys.derive(suite, master, hello.random, random)
+    data = before if before.alpn == choice.alpn else before.replaced(alpn=choice.alpn)
+    progress = Progress(config, choice, suite, transcript, keys, random, data, session, mechanism, None, False)
     if renew:
         # The new ticket says when the old lineage began and ends: renewing never prolongs it (F14).
         left_s = int(before.expires_at - now)
@@ -214,20 +233,19 @@ def _answer_full(choice: Choice, reason: Reason, out: Output) -> ExpectCertifica
     resumable = out.allows_resumption()
     ticket = choice.wants_ticket and resumable
     session_id = b"" if ticket or not keeps_ids or not resumable else out.new_session_id(_TLS12)
-    answer = _server_hello(choice, suite, session_id, ticket)
+    raw, random = _server_hello(choice, suite, session_id, ticket)
     share = generate(group)
     params = messages12.pack_server_ecdh_params(group, share.public)
     signature = sign(
         key.private_key,
         scheme,
-        hello.random + answer.random + params,
+        hello.random + random + params,
         version=_TLS12,
         rsassa_pss=key.rsassa_pss,
     )
-    raw = answer.pack()
     flight = [
         raw,
-        messages12.Certificate(key.chain).pack(),
+        config.certificate_messages_12[key],
         messages12.ServerKeyExchange(messages12.NAMED_CURVE, group, share.public, scheme, signature).pack(),
     ]
     asked = config.client_auth != "none"
@@ -238,7 +256,7 @@ def _answer_full(choice: Choice, reason: Reason, out: Output) -> ExpectCertifica
     transcript = RecordedTranscript(suite.hash, choice.raw, *flight)
     for message in flight:
         out.send(message)
-    opening = Opening(choice, suite, answer.random, session_id, ticket, share, transcript, reason)
+    opening = Opening(choice, suite, random, session_id, ticket, share, transcript, reason)
     return ExpectCertificate(opening) if asked else ExpectKeyExchange(opening, ())
 
 

@@ -6,6 +6,7 @@ client offers, which the gate judges, then the binder. An answer from outside (a
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeAlias
 
 from resumption.config import ServerConfig
@@ -23,7 +24,7 @@ from resumption.errors import (
     ProtocolVersionUnsupported,
 )
 from resumption.frozen import frozen
-from resumption.handshake.authentication13 import certificate_message, send_certificate_verify
+from resumption.handshake.authentication13 import send_certificate_verify
 from resumption.handshake.established13 import Negotiated, log_application_secrets
 from resumption.handshake.events import NeedSession
 from resumption.handshake.finish13 import ExpectCertificate, ExpectFinished, Identity, Progress
@@ -43,6 +44,7 @@ from resumption.wire.messages import (
     Finished,
     ServerHello,
 )
+from resumption.wire.templates import pack_extension, pack_server_hello, pack_share
 
 __all__ = [
     "AwaitSession",
@@ -62,6 +64,7 @@ _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
 _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
 _SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
 _SELECTED_VERSION = extensions.pack_supported_versions_server(_TLS13)
+_VERSION_EXTENSION = pack_extension(_SUPPORTED_VERSIONS, _SELECTED_VERSION)
 _MAX_IDENTITIES = 8  # tried per hello; the rest is ignored
 _STATEFUL_LENGTH = 32  # a stateful ticket is a session id of at most 32 bytes; a sealed one is always longer
 _MAX_SKIPPED = 2**15  # bytes of refused early data that are skipped
@@ -95,8 +98,12 @@ def negotiate(
     check_request(hello.extensions, Place.CH)
     if hello.legacy_compression_methods != b"\x00":
         raise IllegalParameter("a TLS 1.3 ClientHello offers exactly the null compression method")
-    suite = next((SUITES[suite] for suite in config.suites_13 if suite in hello.cipher_suites), None)
-    if suite is None:
+    offered_suites = hello.cipher_suites
+    for number in config.suites_13:
+        if number in offered_suites:
+            suite = SUITES[number]
+            break
+    else:
         raise HandshakeFailure("the client offers no TLS 1.3 cipher suite that is enabled here")
     groups, shares = facts.groups, facts.key_shares
     if (groups is None) != (shares is None):
@@ -108,15 +115,16 @@ def negotiate(
         raise HandshakeFailure("the client offers a PSK without a key exchange")
     check_shares(groups, shares)
     offered_shares = dict(shares)
-    common = [group for group in config.groups if group in groups]
-    if not common:
+    wanted = None
+    for group in config.groups:
+        if group in offered_shares:
+            transcript = Transcript(suite.hash)
+            choice = Choice(config, facts, raw, transcript, suite, group, offered_shares[group], alpn, False)
+            return choose_session(choice, 0, None, out)
+        if wanted is None and group in groups:
+            wanted = group
+    if wanted is None:
         raise HandshakeFailure("the client offers no key exchange group that is enabled here")
-    group = next((group for group in common if group in offered_shares), None)
-    transcript = Transcript(suite.hash)
-    if group is not None:
-        choice = Choice(config, facts, raw, transcript, suite, group, offered_shares[group], alpn, False)
-        return choose_session(choice, 0, None, out)
-    wanted = common[0]
     retry = ServerHello(
         legacy_version=_TLS12,
         random=HELLO_RETRY_REQUEST_RANDOM,
@@ -239,7 +247,7 @@ def judge(choice: Choice, session: Session, mechanism: Mechanism) -> Reason | No
         Offer(
             mechanism=mechanism,
             version=_TLS13,
-            suites=frozenset(facts.hello.cipher_suites),
+            suites=facts.hello.cipher_suites,
             suite=choice.suite.suite,
             server_name=facts.server_name or None,
             psk_dhe_ke=facts.psk_dhe_ke,
@@ -300,6 +308,17 @@ class Accepted:
     mechanism: Mechanism
 
 
+@lru_cache(64)
+def encrypted_extensions(named: bool, alpn: bytes | None) -> bytes:
+    """The EncryptedExtensions message: it acknowledges the name and says the protocol. RFC 9846, section 4.4.1."""
+    bodies: dict[int, bytes] = {}
+    if named:
+        bodies[_SERVER_NAME] = b""
+    if alpn is not None:
+        bodies[_ALPN] = extensions.pack_alpn_server(alpn)
+    return EncryptedExtensions(bodies).pack()
+
+
 def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out: Output) -> Answered:
     """Send the server's whole flight. RFC 9846, sections 4.2.3 and 4.4 [8446: 4.1.3, 4.3, 4.4]."""
     config, facts, suite, transcript = choice.config, choice.facts, choice.suite, choice.transcript
@@ -314,20 +333,10 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
             raise HandshakeFailure("the client can check none of this server's certificates")
     transcript.add(choice.raw)
     our_share, shared_secret = respond(choice.group, choice.share)
-    bodies = {
-        _SUPPORTED_VERSIONS: _SELECTED_VERSION,
-        _KEY_SHARE: extensions.pack_key_share_server((choice.group, our_share)),
-    }
+    block = _VERSION_EXTENSION + pack_extension(_KEY_SHARE, pack_share(choice.group, our_share))
     if accepted is not None:
-        bodies[_PRE_SHARED_KEY] = extensions.pack_pre_shared_key_server(accepted.position)
-    server_hello = ServerHello(
-        legacy_version=_TLS12,
-        random=config.random(32),
-        legacy_session_id_echo=hello.legacy_session_id,
-        cipher_suite=suite.suite,
-        legacy_compression_method=0,
-        extensions=bodies,
-    ).pack()
+        block += pack_extension(_PRE_SHARED_KEY, extensions.pack_pre_shared_key_server(accepted.position))
+    server_hello = pack_server_hello(config.random(32), hello.legacy_session_id, suite.suite, block)
     transcript.add(server_hello)
     out.send(server_hello)
     if hello.legacy_session_id and not choice.retried:
@@ -339,12 +348,7 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
     if _EARLY_DATA in hello.extensions:
         out.skip_early_data(_MAX_SKIPPED)
     negotiated = Negotiated(config, suite, choice.group, facts.server_name, bool(facts.server_name), choice.alpn)
-    bodies = {}
-    if facts.server_name:
-        bodies[_SERVER_NAME] = b""
-    if choice.alpn is not None:
-        bodies[_ALPN] = extensions.pack_alpn_server(choice.alpn)
-    flight = EncryptedExtensions(bodies).pack()
+    flight = encrypted_extensions(bool(facts.server_name), choice.alpn)
     asked = False
     if selected is not None:
         if config.client_auth != "none":
@@ -353,7 +357,7 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
                 b"", {_SIGNATURE_ALGORITHMS: extensions.pack_signature_algorithms(config.schemes)}
             ).pack()
         key, scheme = selected
-        flight += certificate_message(key)
+        flight += config.certificate_messages[key]
         transcript.add(flight)
         out.send(flight)
         send_certificate_verify(key, scheme, True, transcript, out)

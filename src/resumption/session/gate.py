@@ -15,7 +15,7 @@ Every comparison is written so that a value which compares with nothing (a NaN f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -122,7 +122,7 @@ class Offer:
 
     mechanism: Mechanism
     version: int  # what this handshake will speak
-    suites: frozenset[int]  # what the client offers
+    suites: Collection[int]  # what the client offers
     suite: int = 0  # TLS 1.3: what this handshake will use. TLS 1.2: not looked at, a resumption uses the session's
     server_name: str | None = None  # canonical: lower case, A-labels, no final dot
     extended_master_secret: bool = False  # TLS 1.2

@@ -25,6 +25,7 @@ __all__ = [
     "pack_one_key_share",
     "pack_one_pre_shared_key",
     "pack_server_hello",
+    "pack_share",
 ]
 
 _HEADER = ClientHello.msg_type << 24
@@ -93,6 +94,11 @@ def pack_extension(number: int, body: bytes) -> bytes:
     return (number << 16 | len(body)).to_bytes(4) + body
 
 
+def pack_share(group: int, share: bytes) -> bytes:
+    """What ``pack_key_share_server`` gives: 0.3 us instead of 0.8."""
+    return _pack_two(group, len(share)) + share
+
+
 def pack_one_key_share(group: int, share: bytes) -> bytes:
     """What ``pack_key_share_client`` gives for a single share: 0.4 us instead of 2."""
     return _pack_three(len(share) + 4, group, len(share)) + share
@@ -116,18 +122,19 @@ def pack_one_pre_shared_key(identity: bytes, obfuscated_ticket_age: int, binder:
 def pack_server_hello(random: bytes, session_id: bytes, suite: int, block: bytes) -> bytes:
     """What ``ServerHello(0x0303, random, session_id, suite, 0, ...).pack()`` gives: 0.7 us instead of 5.
 
-    ``block`` are its extensions, packed, without the length of the block. Raises `UsageError` for a random of another
-    length.
+    ``block`` are its extensions, packed, without the length of the block; without any there is no block. Raises
+    `UsageError` for a random of another length.
     """
     if len(random) != _RANDOM_LENGTH:
         raise UsageError(f"a random of {len(random)} bytes, {_RANDOM_LENGTH} are needed")
     size = len(session_id)
-    return b"%b\x03\x03%b%c%b%b\0%b%b" % (
-        (_SERVER_HEADER | 40 + size + len(block)).to_bytes(4),
+    if block:
+        block = len(block).to_bytes(2) + block
+    return b"%b\x03\x03%b%c%b%b\0%b" % (
+        (_SERVER_HEADER | 38 + size + len(block)).to_bytes(4),
         random,
         size,
         session_id,
         suite.to_bytes(2),
-        len(block).to_bytes(2),
         block,
     )
