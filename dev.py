@@ -150,9 +150,9 @@ def locked() -> Iterator[None]:
         yield
 
 
-def environment(python: Interpreter, groups: Sequence[str], flavour: str = "") -> Path:
+def environment(python: Interpreter, groups: Sequence[str]) -> Path:
     """The folder of an environment that has the project, its command line and ``groups``; made if need be."""
-    folder = DEV / f"py{python.version}{flavour}"
+    folder = DEV / f"py{python.version}"
     stamp = folder / "stamp.json"
     with open(ROOT / "pyproject.toml", "rb") as file:
         project = tomllib.load(file)
