@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from resumption import __version__
+from resumption.cli.bench.command import bench
 from resumption.cli.connect import connect
 from resumption.cli.demo.command import demo
 from resumption.cli.output import for_people
@@ -43,6 +44,7 @@ application.command()(demo)
 application.command()(connect)
 application.command()(serve)
 application.add_typer(sessions, name="session")
+application.add_typer(bench, name="bench")
 
 
 def run() -> None:
