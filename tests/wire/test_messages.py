@@ -371,6 +371,12 @@ def test_the_short_ways_agree_on_any_bytes(body: bytes) -> None:
         assert outcome(kind.parse, body) == outcome(kind.parse_fields, body)
 
 
+@given(st.binary(max_size=300))
+def test_a_ticket_without_extensions_is_packed_as_every_message_is(content: bytes) -> None:
+    message = NewSessionTicket(7, 9, content[:255], content + b"x", {})
+    assert message.pack() == Message.pack(message)
+
+
 @given(st.binary(max_size=100))
 def test_a_finished_is_packed_as_every_message_is(verify_data: bytes) -> None:
     message = Finished(verify_data)

@@ -93,8 +93,10 @@ def on_server_hello(
             raise IllegalParameter("the server resumed without a key exchange, which was not offered (psk_ke)")
         raise MissingExtension("the ServerHello has no key_share")
     group, peer_share = extensions.parse_key_share_server(received[_KEY_SHARE])
-    share = next((share for share in offered.shares if share.group == group), None)
-    if share is None:
+    for share in offered.shares:
+        if share.group == group:
+            break
+    else:
         raise IllegalParameter(f"the server's key share is for {name_of(NamedGroup, group)}, which has none of ours")
     shared_secret = share.finish(peer_share)
     early = offered.early if resumed and offered.early is not None else EarlySecret.from_psk(suite.hash, None)
@@ -300,12 +302,14 @@ class ExpectFinished(Handshaking13):
         secrets, transcript, negotiated = self.secrets, self.transcript, self.negotiated
         secrets.check_server_finished(transcript.digest(), message.verify_data)
         transcript.add(raw)
-        master = secrets.into_master(transcript.digest())
+        finished_hash = transcript.digest()
+        master = secrets.into_master(finished_hash)
         suite = negotiated.suite
         out.read_with(RecordOpener13(suite, master.server_application_traffic_secret))
         if self.requested is not None:
             send_certificate(self.offered.config.certified_key, self.requested, b"", transcript, out)
-        finished = Finished(secrets.client_verify_data(transcript.digest())).pack()
+            finished_hash = transcript.digest()
+        finished = Finished(secrets.client_verify_data(finished_hash)).pack()
         out.send(finished)
         transcript.add(finished)
         out.write_with(RecordSealer13(suite, master.client_application_traffic_secret))

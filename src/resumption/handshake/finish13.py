@@ -111,13 +111,14 @@ class ExpectFinished(Handshaking13):
 
     progress: Progress
     identity: Identity
+    transcript_hash: bytes = b""  # what the Finished is over, if it is known already
 
     @on(Finished)
     def on_finished(self, message: Finished, raw: bytes, out: Output) -> ServerConnected:
         """Verify it, switch to application keys, and issue the first tickets."""
         progress, identity = self.progress, self.identity
         negotiated, transcript = progress.negotiated, progress.transcript
-        progress.secrets.check_client_finished(transcript.digest(), message.verify_data)
+        progress.secrets.check_client_finished(self.transcript_hash or transcript.digest(), message.verify_data)
         transcript.add(raw)
         config, suite = progress.config, negotiated.suite
         out.read_with(RecordOpener13(suite, progress.master.client_application_traffic_secret))

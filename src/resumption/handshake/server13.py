@@ -229,20 +229,21 @@ def choose_session(choice: Choice, index: int, reason: Reason | None, out: Outpu
         if session is None:
             reason = Reason.UNKNOWN if config.tickets is not None else Reason.MECHANISM_DISABLED
             continue
-        verdict = judge(choice, session, Mechanism.STATELESS_13)
+        secret = session.secret
+        verdict = judge(choice, session, secret, Mechanism.STATELESS_13)
         if verdict is None:
-            return accept(choice, position, session, Mechanism.STATELESS_13, out)
+            return accept(choice, position, session, secret, Mechanism.STATELESS_13, out)
         out.decline(session, verdict)
         reason = verdict
     return answer(choice, None, reason or Reason.UNKNOWN, out)
 
 
-def judge(choice: Choice, session: Session, mechanism: Mechanism) -> Reason | None:
+def judge(choice: Choice, session: Session, secret: bytes, mechanism: Mechanism) -> Reason | None:
     """Ask the gate. None means that the session may resume this connection."""
     facts = choice.facts
     verdict = eligible(
         session.data,
-        session.secret,
+        secret,
         choice.config.policy,
         Offer(
             mechanism=mechanism,
@@ -270,21 +271,22 @@ class AwaitSession(AwaitingAnswer):
         """Go on with ``session``, whose reference the connection now holds, or with the next identity."""
         if session is None:
             return choose_session(self.choice, self.position + 1, Reason.UNKNOWN, out)
-        verdict = judge(self.choice, session, Mechanism.STATEFUL_13)
+        secret = session.secret
+        verdict = judge(self.choice, session, secret, Mechanism.STATEFUL_13)
         if verdict is None:
-            return accept(self.choice, self.position, session, Mechanism.STATEFUL_13, out)
+            return accept(self.choice, self.position, session, secret, Mechanism.STATEFUL_13, out)
         out.decline(session, verdict)
         return choose_session(self.choice, self.position + 1, verdict, out)
 
 
 def accept(
-    choice: Choice, position: int, session: Session, mechanism: Mechanism, out: Output
+    choice: Choice, position: int, session: Session, secret: bytes, mechanism: Mechanism, out: Output
 ) -> AwaitSession | Answered:
     """The gate let ``session`` pass: now the binder must verify. A wrong one aborts. RFC 9846, section 4.3.11.2."""
     psk = choice.facts.psk
     if psk is None:
         raise MissingExtension("no PSK was offered")
-    early = EarlySecret.from_psk(choice.suite.hash, session.secret)
+    early = EarlySecret.from_psk(choice.suite.hash, secret)
     truncated = choice.raw[: -psk.binders_length]
     try:
         early.verify_binder(choice.transcript.digest_with(truncated), psk.binders[position])
@@ -367,7 +369,8 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
     finished = Finished(secrets.server_verify_data(transcript.digest())).pack()
     transcript.add(finished)
     out.send(finished)
-    master = secrets.into_master(transcript.digest())
+    finished_hash = transcript.digest()
+    master = secrets.into_master(finished_hash)
     if config.log_secrets:
         out.log_secret("CLIENT_HANDSHAKE_TRAFFIC_SECRET", hello.random, secrets.client_handshake_traffic_secret)
         out.log_secret("SERVER_HANDSHAKE_TRAFFIC_SECRET", hello.random, secrets.server_handshake_traffic_secret)
@@ -383,7 +386,7 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
         resumption = Resumption(False, reason or Reason.NOT_OFFERED)
     session = accepted.session if accepted is not None else None
     progress = Progress(negotiated, transcript, secrets, master, resumption, session, facts.psk_dhe_ke)
-    return ExpectCertificate(progress) if asked else ExpectFinished(progress, identity)
+    return ExpectCertificate(progress) if asked else ExpectFinished(progress, identity, finished_hash)
 
 
 Answered: TypeAlias = ExpectCertificate | ExpectFinished

@@ -56,7 +56,9 @@ _HELLO_LENGTH: Final = 2 + 32 + 1
 _SHORTEST_CLIENT_HELLO: Final = _HELLO_LENGTH + 2 + 2 + 1 + 1 + 2  # one suite, one compression method, no extension
 _SHORTEST_SERVER_HELLO: Final = _HELLO_LENGTH + 2 + 1 + 2
 _SHORTEST_TICKET: Final = 4 + 4 + 1 + 2 + 1 + 2
+_pack_ticket = Layout(">IIB").pack
 _FINISHED: Final = HandshakeType.finished << 24
+_NEW_SESSION_TICKET: Final = HandshakeType.new_session_ticket << 24
 _read_block = extension_block.read
 _read_suites = uint16_list(2, 2**16 - 2).read
 
@@ -234,6 +236,20 @@ class NewSessionTicket(Message):
             if at + 4 < end and body[at] << 8 | body[at + 1] == end - at - 4:
                 return cls(lifetime, age_add, body[9:at], body[at + 2 : -2], {})
         return cls.parse_fields(body)
+
+    def pack(self) -> bytes:
+        """As `Message.pack`."""
+        nonce, ticket = self.ticket_nonce, self.ticket
+        numbers = self.ticket_lifetime | self.ticket_age_add
+        if self.extensions or numbers >> 32 or len(nonce) > 255 or not 0 < len(ticket) < 2**16:
+            return Message.pack(self)
+        return b"%b%b%b%b%b\0\0" % (
+            (_NEW_SESSION_TICKET | 13 + len(nonce) + len(ticket)).to_bytes(4),
+            _pack_ticket(self.ticket_lifetime, self.ticket_age_add, len(nonce)),
+            nonce,
+            len(ticket).to_bytes(2),
+            ticket,
+        )
 
 
 @frozen(repr=False)
