@@ -93,6 +93,11 @@ class Recording:
         pair.free()
         return session
 
+    def close(self) -> None:
+        """Give back what was recorded with."""
+        if self._session is not None:
+            self._session.free()
+
     def _fresh(self, side: str) -> Connection:
         base: Any = self._client_config if side == "client" else self._server_config
         config = replace(base, random=Random(side), clock=Clock(self._now))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,13 @@ from tests.pki import Pki
 
 every_plan = pytest.mark.parametrize("plan", PLANS, ids=str)
 _recordings: dict[tuple[int, Plan], tuple[Recording, Account]] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _given_back() -> Iterator[None]:
+    yield
+    while _recordings:
+        _recordings.popitem()[1][0].close()
 
 
 @pytest.fixture
