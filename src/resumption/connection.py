@@ -312,16 +312,20 @@ class Connection(SessionOwner):
 
     def send_data(self, data: bytes | bytearray | memoryview) -> None:
         """Queue application data of any length. Raises `UsageError` before the handshake is complete or after close."""
-        self._check_usable()
+        if self._error is not None or self._freed:
+            self._check_usable()
         if self._data is None:
             raise UsageError("the handshake is not complete: application data cannot be sent yet")
-        self._check_writable()
+        if self._sent_close:
+            self._check_writable()
         if self._flight:
             self._flush()
-        sealer = self._sealer
-        if sealer.remaining - len(data) // MAX_PLAINTEXT_LENGTH < _REKEY_MARGIN:
+        length = len(data)
+        if self._sealer.remaining - length // MAX_PLAINTEXT_LENGTH < _REKEY_MARGIN:
             self.update_keys()
-        if data:
+        if 0 < length <= MAX_PLAINTEXT_LENGTH:
+            self._out.append(self._sealer.seal(_APPLICATION_DATA, data))
+        elif length:
             self._out.append(self._sealer.seal_many(_APPLICATION_DATA, data))
 
     def update_keys(self, *, request_peer: bool = False) -> None:
