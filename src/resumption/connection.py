@@ -278,10 +278,8 @@ class Connection(SessionOwner):
         self._state = self._state.change_cipher_spec(self)
 
     def _on_alert(self, content: bytes) -> None:
-        """RFC 9846, section 6: in TLS 1.3 everything but the two closing alerts is fatal, whatever its level.
-
-        Elsewhere a warning is passed over (RFC 5246, section 7.2.2), also while the version is still open: servers of
-        old warn before their ServerHello that they do not know the name. Not in any number, though.
+        """RFC 9846, section 6: in TLS 1.3 all but the two closing alerts are fatal, whatever their level. Elsewhere a
+        warning is passed over (RFC 5246, section 7.2.2), as of an unknown name before a ServerHello; not in any number.
         """
         if self._handshake.left:
             raise UnexpectedMessage("an alert came in the middle of a handshake message")
@@ -322,6 +320,8 @@ class Connection(SessionOwner):
             self._flush()
         length = len(data)
         if self._sealer.remaining - length // MAX_PLAINTEXT_LENGTH < _REKEY_MARGIN:
+            if self.version != _TLS13:
+                raise UsageError("this TLS 1.2 connection has used up its key: close it and make another one")
             self.update_keys()
         if 0 < length <= MAX_PLAINTEXT_LENGTH:
             self._out.append(self._sealer.seal(_APPLICATION_DATA, data))
@@ -479,6 +479,7 @@ class Connection(SessionOwner):
                 fresh=self._fresh,
                 send_server_name=self._send_server_name,
             )
+            self._flush_first()
         else:
             self._state = start_server(config)
 

@@ -32,7 +32,7 @@ from resumption.wire.messages import Certificate, CertificateEntry, CertificateV
 from tests.handshake.pairs import TLS12, TLS13, VERSIONS, World, certified, pump, trust
 from tests.handshake.samples import message
 from tests.handshake.scripted13 import Client13, Server13
-from tests.handshake.stops import client13_for, mutual, server12_for, server13_for
+from tests.handshake.stops import client12_for, client13_for, mutual, server12_for, server13_for
 from tests.pki import CLIENT_AUTH, Credential, Pki, issue
 
 EXPIRED = CertificateExpired
@@ -126,6 +126,21 @@ def test_the_proof_of_a_server_is_checked(world: World, changes: dict[str, Any],
     peer = server13_for(world).say_hello().say_extensions().say_certificate()
     peer.say_verify(**changes)
     peer.refused(error)  # type: ignore[arg-type]
+
+
+def test_a_scheme_that_was_not_offered_is_refused_although_the_key_fits(world: World) -> None:
+    """Both versions, both roles: Ed25519 works here, and the configuration leaves it out."""
+    schemes = tuple(scheme for scheme in world.client_config().schemes if scheme != 0x0807)
+    peer = server13_for(world, schemes=schemes).say_hello().say_extensions().say_certificate()
+    peer.say_verify().refused(IllegalParameter, "not offered")
+    server12_for(world, schemes=schemes).say_hello().say_certificate().say_key_exchange().refused(
+        IllegalParameter, "not offered"
+    )
+    server = {**mutual(world), "schemes": (0x0807,)}  # the client signs with ECDSA
+    asked = client13_for(world, identity=True, **server).say_hello().read_flight().say_certificate()
+    asked.say_verify().refused(IllegalParameter, "not offered")
+    old = client12_for(world, identity=True, **server).say_hello().read_flight().say_certificate().say_key_exchange()
+    old.say_verify().refused(IllegalParameter, "not offered")
 
 
 def test_the_proof_of_a_client_does_not_pass_for_that_of_a_server(world: World) -> None:

@@ -414,6 +414,17 @@ def test_a_client_hello_says_what_the_configuration_says(world: World) -> None:
     assert not {E.pre_shared_key, E.early_data, E.cookie, E.encrypt_then_mac} & bodies.keys()
 
 
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_only_the_record_of_the_first_hello_says_3_1(world: World, version: int) -> None:
+    """RFC 9846, section 5.1: for servers and middleboxes of old."""
+    client = Connection(world.client_config(maximum_version=version), server_name="localhost")
+    assert client.data_to_send()[:3] == b"\x16\x03\x01"
+    peer = server13_for(world)
+    peer.give(peer.sealer.seal_many(22, peer.retry().pack()))
+    sent = bytes(peer._reader._buffer[peer._reader._at :])
+    assert sent.startswith(b"\x14\x03\x03\x00\x01\x01\x16\x03\x03")
+
+
 def test_a_client_for_tls13_alone_says_nothing_of_tls12(world: World) -> None:
     hello = server13_for(world, minimum_version=TLS13).hello
     assert ext.parse_supported_versions_client(hello.extensions[E.supported_versions]) == (TLS13,)

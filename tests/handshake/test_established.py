@@ -434,6 +434,17 @@ def test_keys_are_changed_unasked_before_they_are_used_up(world: World) -> None:
         assert peer.data == b"x"
 
 
+def test_a_tls12_connection_ends_with_its_key(world: World) -> None:
+    pair = world.meet(world.client_config(maximum_version=TLS12), world.server_config()).check()
+    sealer: Any = pair.client._sealer
+    sealer._sequence = sealer.suite.key_limit - 100
+    with pytest.raises(UsageError, match="make another one"):
+        pair.client.send_data(b"x")
+    pair.client.close()
+    assert len(pair.client.data_to_send()) > 20
+    assert pair.client.error is None
+
+
 def test_tls12_has_no_key_updates(world: World) -> None:
     for peer in (server12_for(world).connect(), client12_for(world).connect()):
         with pytest.raises(UsageError):

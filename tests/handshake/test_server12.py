@@ -252,6 +252,15 @@ def test_a_ticket_that_fails_does_not_fall_back_to_the_id(world: World) -> None:
     assert peer.server_hello.legacy_session_id_echo != session_id
 
 
+def test_a_ticket_with_an_empty_id_resumes_and_the_id_stays_empty(world: World) -> None:
+    """RFC 5077, section 3.4: the client sees it by what comes next."""
+    config = world.server_config()
+    psk = sealed(world, config, TLS12)
+    peer = Client12(Connection(config), ticket=psk.identity).resume(psk.secret).accepted()
+    assert completed(peer).resumed
+    assert peer.server_hello.legacy_session_id_echo == b""
+
+
 def test_a_ticket_is_ignored_and_the_id_counts_where_tickets_are_off(world: World) -> None:
     context, session_id, master = context_and_session(world, tickets=None)
     peer = Client12(context.connection(), session_id=session_id, ticket=b"foreign").resume(master).accepted()

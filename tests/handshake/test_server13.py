@@ -311,6 +311,11 @@ def test_f48_a_psk_without_any_key_share_is_a_handshake_failure(world: World) ->
     client13_for(world, resumed=True).say_hello(drop=(10, 51)).refused(HandshakeFailure)
 
 
+@pytest.mark.parametrize("number", [10, 51])
+def test_groups_and_shares_come_together_also_beside_a_psk(world: World, number: int) -> None:
+    client13_for(world, resumed=True).say_hello(drop=(number,)).refused(MissingExtension)
+
+
 def test_f44_lists_of_psks_in_every_order(world: World) -> None:
     config = world.server_config()
     world.clock.advance(10_000)
