@@ -101,6 +101,25 @@ def test_a_session_given_by_hand_wins_over_the_cache(world: World, version: int)
 
 
 @both_versions
+def test_f62_a_ticket_given_by_hand_is_not_offered_again_by_the_cache(world: World, version: int) -> None:
+    clients, servers = world.client_context(maximum_version=version), world.server_context()
+    pair = world.meet(clients, servers).check()
+    mine = pair.client.get1_session()
+    assert mine is not None
+    pair.free()
+    assert mine in clients.sessions
+    waiting = clients.connection("localhost", session=mine)
+    assert mine in clients.sessions  # nothing was said yet
+    waiting.data_to_send()
+    assert (mine in clients.sessions) == (version == TLS12)
+    later = clients.connection("localhost")
+    later.data_to_send()
+    assert (later.held_session is mine) == (version == TLS12)
+    for one in (waiting, later, mine):
+        one.free()
+
+
+@both_versions
 def test_the_cache_may_be_off(world: World, version: int) -> None:
     clients = world.client_context(maximum_version=version, session_cache_mode=CacheMode.OFF)
     servers = world.server_context()

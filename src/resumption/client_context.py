@@ -187,9 +187,15 @@ class ClientContext(Context[ClientConfig]):
         return Opening(open_connection(connection, address))
 
     def handshake_started(self, connection: SessionOwner) -> None:
-        """Spend the newest session for this peer, now that it will really be offered."""
+        """Spend the newest session for this peer, now that it will really be offered.
+
+        A TLS 1.3 ticket that was given by hand leaves the cache too, so that it is not offered a second time.
+        """
         super().handshake_started(connection)
-        if connection.peer_key is None or connection.held_session is not None or connection.wants_fresh_handshake:
+        held = connection.held_session
+        if held is not None and held.version == _TLS13:
+            self.sessions.discard(held)
+        if connection.peer_key is None or held is not None or connection.wants_fresh_handshake:
             return
         connection.tickets_before = self.sessions.peek_for_peer(connection.peer_key)
         session = self.sessions.take_for_peer(connection.peer_key, holder=connection.holder, now=self.config.clock())
