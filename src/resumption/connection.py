@@ -50,6 +50,7 @@ _CHANGE_CIPHER_SPEC = int(ContentType.change_cipher_spec)
 _ALERT = int(ContentType.alert)
 _HANDSHAKE = int(ContentType.handshake)
 _APPLICATION_DATA = int(ContentType.application_data)
+_CLOSE_NOTIFY = int(AlertDescription.close_notify)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 _PLAIN = PlainOpener()
 _REKEY_MARGIN = 1 << 10  # records left under a key when it is changed unasked
@@ -286,7 +287,7 @@ class Connection(SessionOwner):
         if len(content) != 2:
             raise DecodeError(f"an alert record holds {len(content)} bytes; one alert has 2")
         level, description = content
-        if description == AlertDescription.close_notify:
+        if description == _CLOSE_NOTIFY:
             self._peer_closed = True
             self._events.append(PeerClosed())
             if self._data is None:
@@ -390,9 +391,10 @@ class Connection(SessionOwner):
 
     def read_with(self, opener: RecordOpener) -> None:
         """Change the reading key. For states."""
-        first = isinstance(self._opener, PlainOpener)
+        self._unsettled = (
+            self.is_server and isinstance(self._opener, PlainOpener) and isinstance(opener, RecordOpener13)
+        )
         super().read_with(opener)
-        self._unsettled = first and self.is_server and isinstance(opener, RecordOpener13)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 

@@ -278,10 +278,12 @@ class SessionOwner(Channel):
             session.release(self.holder)
 
     def _drop_lent(self) -> None:
-        lent, self._lent = self._lent, []
-        for session in lent:
-            session.release(self.holder)
-        self._drop_shown()
+        if self._lent:
+            lent, self._lent = self._lent, []
+            for session in lent:
+                session.release(self.holder)
+        if self._shown:
+            self._drop_shown()
 
     def _drop_shown(self) -> None:
         shown, self._shown = self._shown, []

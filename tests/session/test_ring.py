@@ -537,3 +537,46 @@ def test_threads_that_cross_an_epoch_together_agree_on_one_window() -> None:
         thread.join()
     assert len(set(seen)) == len({epoch for epoch, _ in seen})
     assert max(seen)[0] == int((NOW + 199 * 600 - 60) // HOUR)
+
+
+# --- the key that is remembered --------------------------------------------------------------------------------------
+
+
+@given(
+    moments=st.lists(st.floats(NOW - 3 * HOUR, NOW + 3 * HOUR), min_size=1, max_size=12),
+    skew_s=st.sampled_from([0, 60, 3599]),
+    revoked=st.integers(0, 11),
+)
+def test_a_remembered_key_is_the_one_that_would_be_found(moments: list[float], skew_s: int, revoked: int) -> None:
+    times = RingTimes(skew_s=skew_s)
+    remembering, forgetful = ring(times=times), ring(times=times)
+    for number, now in enumerate(moments):
+        forgetful._issuing = None
+        found, plain = remembering.issuing_key(now), forgetful.issuing_key(now)
+        assert (found and found.name) == (plain and plain.name)
+        if number == revoked and plain is not None:
+            assert remembering.revoke(name=plain.name) == forgetful.revoke(name=plain.name)
+
+
+@pytest.mark.parametrize("skew_s", [0, 60])
+def test_a_remembered_key_is_forgotten_to_the_second(skew_s: int) -> None:
+    keys = ring(times=RingTimes(skew_s=skew_s))
+    start = NOW // HOUR * HOUR
+    assert issuing_epoch(keys, start + skew_s) == issuing_epoch(keys, start + HOUR + skew_s - 0.001)
+    assert issuing_epoch(keys, start + HOUR + skew_s) == start // HOUR + 1
+
+
+def test_a_rotation_now_is_not_missed_by_what_is_remembered() -> None:
+    keys = ring()
+    before = issuing_epoch(keys, NOW)
+    assert before is not None
+    assert issuing_epoch(keys, NOW) == before
+    assert keys.rotate_now(NOW)
+    assert issuing_epoch(keys, NOW) == before + 1
+
+
+def test_closed_keys_are_not_remembered() -> None:
+    keys = ring()
+    assert keys.issuing_key(NOW) is not None
+    keys.close()
+    assert keys.issuing_key(NOW) is None

@@ -117,14 +117,11 @@ class RecordSealer13:
     __slots__ = ("_encrypt", "_iv", "_limit", "_sequence", "secret", "suite")
 
     def __init__(self, suite: SuiteFacts, secret: bytes) -> None:
+        key, iv = traffic_keys(suite, secret)
         self.suite: SuiteFacts = suite
-        self._limit: int = suite.key_limit
-        self._use(secret)
-
-    def _use(self, secret: bytes) -> None:
-        key, iv = traffic_keys(self.suite, secret)
         self.secret: bytes = secret
-        self._encrypt: _Cipher = self.suite.aead(key).encrypt
+        self._limit: int = suite.key_limit
+        self._encrypt: _Cipher = suite.aead(key).encrypt
         self._iv: int = int.from_bytes(iv, "big")
         self._sequence: int = 0
 
@@ -184,7 +181,7 @@ class RecordSealer13:
 
     def key_update(self) -> None:
         """Go on under the next traffic secret, sequence number 0. RFC 9846, section 7.2."""
-        self._use(next_traffic_secret(self.suite.hash, self.secret))
+        RecordSealer13.__init__(self, self.suite, next_traffic_secret(self.suite.hash, self.secret))
 
 
 class RecordOpener13:
@@ -198,14 +195,11 @@ class RecordOpener13:
     __slots__ = ("_decrypt", "_iv", "_sequence", "inner_limit", "secret", "suite")
 
     def __init__(self, suite: SuiteFacts, secret: bytes) -> None:
-        self.suite: SuiteFacts = suite
         self.inner_limit: int = MAX_PLAINTEXT_LENGTH + 1
-        self._use(secret)
-
-    def _use(self, secret: bytes) -> None:
-        key, iv = traffic_keys(self.suite, secret)
+        key, iv = traffic_keys(suite, secret)
+        self.suite: SuiteFacts = suite
         self.secret: bytes = secret
-        self._decrypt: _Cipher = self.suite.aead(key).decrypt
+        self._decrypt: _Cipher = suite.aead(key).decrypt
         self._iv: int = int.from_bytes(iv, "big")
         self._sequence: int = 0
 
@@ -231,9 +225,11 @@ class RecordOpener13:
         self._sequence = sequence + 1
         if len(inner) > self.inner_limit:
             raise RecordOverflow(f"{len(inner)} bytes of inner plaintext, at most {self.inner_limit} are allowed")
-        # the last byte is the content type unless there is padding; application data without any ends here
-        if inner and inner[-1] == _APPLICATION_DATA:
-            return _APPLICATION_DATA, inner[:-1]
+        # the last byte is the content type unless there is padding; nearly every record ends here
+        if inner:
+            content_type = inner[-1]
+            if content_type == _APPLICATION_DATA or (content_type == _HANDSHAKE and len(inner) > 1):
+                return content_type, inner[:-1]
         return self._take_apart(inner)
 
     def _take_apart(self, inner: bytes) -> tuple[int, bytes]:
@@ -257,7 +253,9 @@ class RecordOpener13:
 
     def key_update(self) -> None:
         """Go on under the next traffic secret, sequence number 0. RFC 9846, section 7.2."""
-        self._use(next_traffic_secret(self.suite.hash, self.secret))
+        inner_limit = self.inner_limit
+        RecordOpener13.__init__(self, self.suite, next_traffic_secret(self.suite.hash, self.secret))
+        self.inner_limit = inner_limit
 
 
 class RecordSealer12:

@@ -44,7 +44,7 @@ def seal_session(
     return tickets.seal(
         plaintext,
         partition=config.partition,
-        mechanism=mechanism.value,
+        mechanism=mechanism.label,
         now=now,
         random=config.random,
         lifetime_s=lifetime_s,
@@ -58,7 +58,7 @@ def open_session(
     tickets = config.tickets
     if tickets is None:
         return None
-    plaintext = tickets.open(ticket, partition=config.partition, mechanism=mechanism.value, now=now)
+    plaintext = tickets.open(ticket, partition=config.partition, mechanism=mechanism.label, now=now)
     if plaintext is None:
         return None
     try:

@@ -252,10 +252,11 @@ class SessionCache:
         peers = self._index.peers
         with self._lock:
             while (session := peers.newest(peer_key)) is not None:
-                if session.is_expired(now) or session.is_marked_not_resumable:
+                data = session.data
+                if data.is_expired(now) or session.is_marked_not_resumable:
                     self._index.detach(session)
                     dropped.append(session)
-                elif session.version == TLS_13:
+                elif data.version == TLS_13:
                     self._index.detach(session)
                     session.transfer(self.holder, holder)
                     taken.append(session)
@@ -264,7 +265,7 @@ class SessionCache:
                     session.acquire(holder)
                     break
             peers.touch(peer_key)
-        error = self._tell(dropped + taken)
+        error = self._tell(dropped + taken) if self.on_remove is not None else None
         for one in dropped:
             one.release(self.holder)
         return self._handed_over(session, holder, error)

@@ -194,7 +194,8 @@ class SessionData:
 
     def is_expired(self, now: float) -> bool:
         """Whether ``now`` (seconds since the epoch) is past the end. The end itself is still valid."""
-        return now > self.expires_at
+        end = self.time + self.timeout
+        return now > (end if end < _NEVER else math.inf)
 
 
 class Draft:

@@ -191,9 +191,12 @@ def content_length(data: SessionData) -> int:
         length += sum(map(len, data.peer_chain))
     elif data.peer_certificate:
         length += len(data.peer_certificate)
-    for fact in (data.hostname, data.psk_identity, data.psk_identity_hint, data.srp_username, data.peer_public_key):
-        if fact:
-            length += len(fact)
+    if data.hostname:
+        length += len(data.hostname)
+    if data.psk_identity or data.psk_identity_hint or data.srp_username or data.peer_public_key:
+        for fact in (data.psk_identity, data.psk_identity_hint, data.srp_username, data.peer_public_key):
+            if fact:
+                length += len(fact)
     return length
 
 

@@ -191,7 +191,7 @@ class Counted:
     _several: dict[Holder, int] | None  # references by holder, while there are several
     _state: int  # bits, see above
     _trace: _Trace | None
-    _ended: tuple[str, str, str] | None  # after the end: its name, the last holder, and the place of the last free
+    _ended: tuple[bytes, Holder, str] | None  # after the end: its tag, the last holder, the place of the last free
 
     def _begin(self, holder: Holder, event: str = "made") -> None:
         """Start with one reference, of ``holder``. To be called when the subclass has filled its own slots."""
@@ -205,9 +205,17 @@ class Counted:
         if _trace_on:
             self._write(event, holder, _place(), 1)
 
-    def _describe(self) -> str:
-        """What messages call it, while it lives. Must not fail."""
+    def _tag(self) -> bytes:
+        """A few bytes that tell it from others of its kind. Must not fail while it lives."""
+        return b""
+
+    def _name(self, tag: bytes) -> str:
+        """What messages call the one with this tag."""
         return "the object"
+
+    def _describe(self) -> str:
+        """What messages call it, also after its end: until there is a message, the tag is all that is kept (1 us)."""
+        return self._name(self._tag() if self._ended is None else self._ended[0])
 
     def _end(self) -> Callable[[], None] | None:
         """The last holder let go: wipe. Called once, under the lock. What it returns is called after the lock."""
@@ -376,7 +384,7 @@ class Counted:
     def _finish(self, holder: Holder, place: str) -> Callable[[], None] | None:
         self._only = None
         self._several = None
-        self._ended = (self._describe(), str(holder), place)
+        self._ended = (self._tag(), holder, place)
         after = self._end()
         if place:
             self._write("wiped", None, place, 0)
@@ -424,17 +432,18 @@ class Counted:
         return SessionFreedError(self._epitaph())
 
     def _epitaph(self) -> str:
-        name, holder, place = self._ended or (self._describe(), "", "")
+        name = self._describe()
+        holder, place = (str(self._ended[1]), self._ended[2]) if self._ended is not None else ("", "")
         last = f"{holder}, {place}" if place else holder
         hint = "" if place else f" ({_HINT})"
         return f"{name} was freed when its last holder{last and f' ({last})'} let go; its secrets are gone{hint}."
 
     def _not_held_error(self, holder: Holder) -> ReferenceCountError:
         ended, is_application = self._ended, holder.kind == "application"
-        name = self._describe() if ended is None else ended[0]
+        name = self._describe()
         who = f"the {holder}" if is_application else str(holder)
         place = self._trace.given_back.get(holder, "") if self._trace is not None else ""
-        was_last = ended is not None and ended[1] == str(holder)
+        was_last = ended is not None and str(ended[1]) == str(holder)
         if place or was_last or (holder is APPLICATION and self._state & _FREED_BEFORE):
             which = "only" if holder is APPLICATION and not self._state & _HAD_SEVERAL else "last"
             words = f"{who} already freed its {which} reference to {name} ({f'at {place}' if place else _HINT})."

@@ -364,11 +364,11 @@ class Session(Counted):
 
     # The end, and words.
 
-    def _describe(self) -> str:
-        data = self._data
-        if data is None or not data.session_id:
-            return "a session without id"
-        return f"session {data.session_id[:4].hex()}.."
+    def _tag(self) -> bytes:
+        return self._data.session_id[:4] if self._data is not None else b""
+
+    def _name(self, tag: bytes) -> str:
+        return f"session {tag.hex()}.." if tag else "a session without id"
 
     def _end(self) -> Callable[[], None] | None:
         data, ex_data, owner = self._data, self._ex_data, self._owner
@@ -390,7 +390,7 @@ class Session(Counted):
     def __repr__(self) -> str:
         data = self._data
         if data is None:
-            return f"<{self._ended[0] if self._ended else 'session'}, freed>"
+            return f"<{self._describe()}, freed>"
         return f"<{self._describe()}, {data.version:#06x}, {data.cipher:#06x}, references: {self._count}>"
 
     def __copy__(self) -> NoReturn:

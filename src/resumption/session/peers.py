@@ -64,8 +64,11 @@ class PeerIndex:
         Returns the sessions that have to leave: the TLS 1.2 session that this one supersedes, and those that are too
         many. They are still here; the newcomer is never among them.
         """
-        sessions = self._peers.setdefault(peer_key, [])
-        self._peers.move_to_end(peer_key)
+        sessions = self._peers.get(peer_key)
+        if sessions is None:
+            sessions = self._peers[peer_key] = []
+        else:
+            self._peers.move_to_end(peer_key)
         data = session.data
         superseded = [] if data.version == TLS_13 else [one for one in sessions if one.data.version != TLS_13]
         at = len(sessions)
@@ -74,7 +77,9 @@ class PeerIndex:
         sessions.insert(at, session)
         self._slots[session] = (peer_key, slot)
         surplus = len(sessions) - len(superseded) - self.max_per_peer
-        crowded = [one for one in sessions if one is not session and one not in superseded][: max(0, surplus)]
+        crowded: list[Session] = []
+        if surplus > 0:
+            crowded = [one for one in sessions if one is not session and one not in superseded][:surplus]
         if len(self._peers) > self.max_peers:
             crowded += self._peers[next(iter(self._peers))]
         return superseded, crowded

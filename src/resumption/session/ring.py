@@ -17,6 +17,7 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from resumption.constants import MAX_TICKET_LIFETIME_S
 from resumption.errors import ConfigurationError, UsageError
@@ -81,6 +82,12 @@ class RingTimes:
         """The number of the epoch at ``now``, or -1 if that is no time a working clock shows."""
         return int(now // self.epoch_s) if 0.0 <= now < _LAST_MOMENT else -1
 
+    def steady_at(self, now: float) -> tuple[float, float]:
+        """From when on and until when, around ``now``, no epoch begins and no key is first issued with."""
+        start = float(now // self.epoch_s * self.epoch_s)
+        first_use = start + self.skew_s
+        return (first_use, start + self.epoch_s) if now >= first_use else (start, first_use)
+
     def generation_of(self, epoch: int) -> int:
         """The number of the generation that an epoch belongs to."""
         return epoch * self.epoch_s // self.generation_s
@@ -126,6 +133,16 @@ class Window:
         self.generations = {keys.generation: keys for keys in generations}
 
 
+class _Issuing(NamedTuple):
+    """Which key is issued with, as long as nothing changes: the window, the first epoch that may be, and the time."""
+
+    window: Window
+    first: int
+    since: float
+    until: float
+    key: EpochKey
+
+
 @dataclass(frozen=True, slots=True)
 class TicketKeyStatus:
     """One ticket key as an operator may see it: its public name and its dates, never the key."""
@@ -167,6 +184,7 @@ class KeyRing:
         self._roots = roots
         self._window = Window(-1, [], [])
         self._issuing_epoch = -1
+        self._issuing: _Issuing | None = None
         self._revoked_generations: set[int] = set()
         self._revoked_names: set[bytes] = set()
         self._lock = threading.Lock()
@@ -208,6 +226,15 @@ class KeyRing:
 
     def issuing_key(self, now: float) -> EpochKey | None:
         """The key to seal a ticket with at ``now``; None if no ticket may be issued (see `why_not_issuing`)."""
+        known = self._issuing
+        # A server asks twice for each ticket, and the answer is the same for most of an epoch: 0.2 us instead of 1.3.
+        if (
+            known is not None
+            and known.since <= now < known.until
+            and known.window is self._window
+            and known.first == self._issuing_epoch
+        ):
+            return known.key
         window = self.window(now)
         epoch = self.times.epoch_at(now)
         if not max(0, window.top - 1) <= epoch <= window.top:
@@ -216,6 +243,8 @@ class KeyRing:
         for candidate in range(first, epoch + 2):  # more than one only when keys were revoked
             key = window.by_epoch.get(candidate)
             if key is not None:
+                since, until = self.times.steady_at(now)
+                self._issuing = _Issuing(window, first, since, until, key)
                 return key
         return None
 
@@ -303,6 +332,7 @@ class KeyRing:
             if name is not None:
                 self._revoked_names.add(name)
             before = self._window
+            self._issuing = None
             self._window = Window(
                 before.top,
                 [key for key in before.by_epoch.values() if self._is_good(key)],
@@ -354,6 +384,7 @@ class KeyRing:
         with self._lock:
             self._roots.wipe()
             self._window = Window(_CLOSED, [], [])
+            self._issuing = None
 
     def __del__(self) -> None:
         if hasattr(self, "_roots"):
@@ -389,6 +420,7 @@ class KeyRing:
             first = max(0, top - times.epochs_accepted)
             oldest = min(times.generation_of(first), max(0, times.generation_of(top) - 1))
             self._roots.forget_before(oldest)
+            self._issuing = None  # or it would keep keys that are to be forgotten
             self._window = self._window_at(top, range(first, top + 2), range(oldest, newest + 1))
             return self._window
 

@@ -29,8 +29,10 @@ class Mechanism(Enum):
 
     version: int
     words: str
+    label: str  # the value, as a plain attribute: 0.05 us instead of 0.4
 
     def __init__(self, value: str) -> None:
+        self.label = value
         self.version = TLS_13 if value.endswith("13") else TLS_12
         self.words = {
             "session-id": "TLS 1.2 session id",
@@ -38,6 +40,8 @@ class Mechanism(Enum):
             "stateful-13": "TLS 1.3 stateful ticket",
             "stateless-13": "TLS 1.3 ticket",
         }[value]
+
+    __hash__ = object.__hash__  # each member exists once: 0.05 us instead of 0.3
 
 
 class Reason(StrEnum):

@@ -70,10 +70,9 @@ class _Pieces:
 
     __slots__ = ("_at", "_buffer", "left")
 
-    def __init__(self) -> None:
-        self._buffer: bytes | bytearray = b""
-        self._at = 0
-        self.left = 0
+    _buffer: bytes | bytearray
+    _at: int
+    left: int
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Add what came. The caller may reuse its buffer afterwards."""
@@ -119,7 +118,9 @@ class RecordReader(_Pieces):
     __slots__ = ("_started", "limit")
 
     def __init__(self, limit: int = MAX_PLAINTEXT_LENGTH) -> None:
-        super().__init__()
+        self._buffer = b""
+        self._at = 0
+        self.left = 0
         self.limit = limit
         self._started = False
 
@@ -199,7 +200,9 @@ class HandshakeBuffer(_Pieces):
     __slots__ = ("limit",)
 
     def __init__(self, limit: int = DEFAULT_MESSAGE_LIMIT) -> None:
-        super().__init__()
+        self._buffer = b""
+        self._at = 0
+        self.left = 0
         self.limit = limit
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
