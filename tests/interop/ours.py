@@ -25,22 +25,32 @@ class OurServer:
 
     port: int
     context: ServerContext
-    resumptions: list[Resumption] = field(default_factory=list)
+    seen: list[list[tuple[Resumption, bytes | None]]] = field(
+        default_factory=list
+    )  # one list each, in order of arrival
     errors: list[Exception] = field(default_factory=list)
-    leaves: list[bytes | None] = field(default_factory=list)  # the certificate that the client showed, or had shown
+
+    @property
+    def resumptions(self) -> list[Resumption]:
+        """How the handshakes went that were completed, in the order in which the clients came."""
+        return [resumption for entry in self.seen for resumption, _ in entry]
+
+    @property
+    def leaves(self) -> list[bytes | None]:
+        """The certificates that those clients showed, or had shown."""
+        return [leaf for entry in self.seen for _, leaf in entry]
 
     @property
     def address(self) -> tuple[str, int]:
         return HOST, self.port
 
 
-def _serve(server: OurServer, sock: socket.socket, echo: bool) -> None:
+def _serve(server: OurServer, sock: socket.socket, echo: bool, entry: list[tuple[Resumption, bytes | None]]) -> None:
     try:
         with server.context.wrap(sock, timeout=TIME_LIMIT) as stream:
             stream.do_handshake()
             assert stream.resumption is not None
-            server.resumptions.append(stream.resumption)
-            server.leaves.append(stream.peer_chain[0] if stream.peer_chain else None)
+            entry.append((stream.resumption, stream.peer_chain[0] if stream.peer_chain else None))
             request = b""
             while not request.endswith(b"\r\n\r\n"):
                 chunk = stream.recv()
@@ -70,7 +80,8 @@ def our_server(context: ServerContext, *, echo: bool = False) -> Iterator[OurSer
             if stopping.is_set():
                 sock.close()
                 return
-            thread = threading.Thread(target=_serve, args=(server, sock, echo))
+            server.seen.append([])
+            thread = threading.Thread(target=_serve, args=(server, sock, echo, server.seen[-1]))
             threads.append(thread)
             thread.start()
 
