@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import stat
 from pathlib import Path
 from typing import Any
@@ -419,3 +420,135 @@ def test_a_client_has_no_ids_to_make(world: World) -> None:
     connection = clients.connection("localhost")
     assert clients.new_session_id(connection, TLS12) == b""
     connection.free()
+
+
+# --- what may change, and when ---------------------------------------------------------------------------------------
+
+
+def test_who_may_resume_what_is_frozen_by_the_first_connection(world: World) -> None:
+    keys = TicketKeys.generate(random=world.random)
+    for context in (world.client_context(), world.server_context()):
+        assert not context.is_frozen
+        context.session_id_context = b"before"
+        assert context.session_id_context == b"before"
+        if isinstance(context, ServerContext):
+            context.ticket_keys = keys
+            assert context.ticket_keys is keys
+            context.connection().free()
+        else:
+            context.connection("localhost").free()
+        assert context.is_frozen
+        with pytest.raises(UsageError):
+            context.session_id_context = b"after"
+        if isinstance(context, ServerContext):
+            with pytest.raises(UsageError):
+                context.ticket_keys = None
+        context.session_timeout = 77
+        assert context.session_timeout == context.config.session_timeout_s == 77
+        with pytest.raises(TypeError):
+            copy.copy(context)
+
+
+def test_the_keys_of_a_store_cannot_be_changed(world: World) -> None:
+    keys = TicketKeys.from_secret(b"a secret of the whole fleet, 32+ bytes", ratchet=False)
+    servers = world.server_context(store=MemoryStore(), tickets=keys)
+    with pytest.raises(UsageError, match="store"):
+        servers.ticket_keys = None
+
+
+def test_the_number_of_tickets_counts_for_later_connections(world: World) -> None:
+    servers = world.server_context()
+    early = servers.connection()
+    servers.num_tickets = 5
+    assert (early.num_tickets, servers.num_tickets) == (2, 5)
+    late = servers.connection()
+    late.num_tickets = 1
+    for connection, number in ((early, 2), (servers.connection(), 5), (late, 1)):
+        assert len(Client13(connection).connect().accepted().read_tickets()) == number
+        connection.free()
+
+
+# --- callbacks -------------------------------------------------------------------------------------------------------
+
+
+def broken(*arguments: object) -> Any:
+    raise ZeroDivisionError("of the application")
+
+
+@both_versions
+def test_news_of_sessions_cannot_harm_a_connection(
+    world: World, version: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    clients, servers = world.client_context(maximum_version=version), world.server_context(stateful=True)
+    for context in (clients, servers):
+        context.on_new_session = broken
+        context.on_remove_session = broken
+        context.on_get_session = broken
+        assert context.on_remove_session is broken
+    pair = world.meet(clients, servers).check()
+    pair.talk()
+    pair.free()
+    servers.sessions.flush_all()
+    pair = world.meet(clients, servers).check()  # what is offered is not known any more: the get callback is asked
+    assert not pair.client.session_reused
+    pair.free()
+    clients.close()
+    servers.close()
+    assert "ZeroDivisionError" in caplog.text
+
+
+@both_versions
+def test_a_session_may_come_from_the_application(world: World, version: int) -> None:
+    clients, servers = world.client_context(maximum_version=version), world.server_context(stateful=True, tickets=None)
+    pair = world.meet(clients, servers).check()
+    kept = {session.id: session.dup() for session in servers.sessions}
+    pair.free()
+    servers.sessions.flush_all()
+    asked: list[bytes] = []
+
+    def find(connection: Any, session_id: bytes) -> Any:
+        asked.append(session_id)
+        return kept.get(session_id)
+
+    servers.on_get_session = find
+    pair = world.meet(clients, servers).check()
+    assert pair.server.session_reused
+    assert servers.session_stats.cb_hits == 1
+    pair.free()
+    servers.sessions.flush_all()
+    servers.on_get_session = lambda connection, session_id: (
+        (kept.pop(session_id), False) if session_id in kept else None
+    )
+    world.meet(clients, servers).check().free()
+    servers.on_get_session = lambda connection, session_id: None
+    servers.sessions.flush_all()
+    pair = world.meet(clients, servers).check()
+    assert not pair.server.session_reused
+    pair.free()
+    for session in kept.values():
+        session.free()
+    clients.close()
+    servers.close()
+
+
+@pytest.mark.parametrize("made", [b"", b"x" * 33, "text", None, bytearray(b"x")])
+def test_an_id_that_is_none_ends_the_handshake(world: World, made: Any) -> None:
+    servers = world.server_context(tickets=None)
+    servers.generate_session_id = lambda connection, most: made
+    peer = Client12(servers.connection()).say_hello()
+    peer.ended(InternalError, InternalError.alert)
+
+
+def test_an_id_that_is_taken_ends_the_handshake(world: World) -> None:
+    servers = world.server_context(tickets=None)
+    servers.generate_session_id = lambda connection, most: b"the same"
+    Client12(servers.connection()).connect().accepted()
+    Client12(servers.connection()).say_hello().ended(InternalError, InternalError.alert)
+
+
+def test_a_configuration_remembers_a_bounded_number_of_servers(world: World) -> None:
+    config = world.client_config()
+    for number in range(3_000):
+        config.peer_key(f"host{number}.test")
+    assert len(config._peer_keys) <= 1_024
+    assert config.peer_key("host0.test") == world.client_config().peer_key("host0.test")
