@@ -23,7 +23,7 @@ def named_rows(source: str) -> set[str]:
     return {f"F{number}" for text in (*names, *marks) for number in re.findall(r"[fF](\d\d)", text)}
 
 
-def tested_rows() -> set[str]:
+def rows_with_tests() -> set[str]:
     paths = {*(ROOT / "tests").rglob("test_*.py")} - {Path(__file__)}  # this one only has examples
     return {row for path in paths for row in named_rows(path.read_text("utf-8"))}
 
@@ -31,11 +31,11 @@ def tested_rows() -> set[str]:
 def test_every_row_that_claims_a_test_has_one() -> None:
     claimed = {row for row, state in claims(PAGE.read_text("utf-8")).items() if state != "open"}
     assert claimed
-    assert claimed - tested_rows() == set()
+    assert claimed - rows_with_tests() == set()
 
 
 def test_every_row_that_a_test_names_is_on_the_page() -> None:
-    assert tested_rows() - set(claims(PAGE.read_text("utf-8"))) == set()
+    assert rows_with_tests() - set(claims(PAGE.read_text("utf-8"))) == set()
 
 
 def test_rows_and_names_are_read_rightly() -> None:
