@@ -25,9 +25,7 @@ class OurServer:
 
     port: int
     context: ServerContext
-    seen: list[list[tuple[Resumption, bytes | None]]] = field(
-        default_factory=list
-    )  # one list each, in order of arrival
+    seen: list[list[tuple[Resumption, bytes | None]]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
 
     @property
