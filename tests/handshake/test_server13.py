@@ -89,6 +89,15 @@ def test_a_hello_that_cannot_be_served_is_refused(
     client13_for(world).say_hello(**changes).refused(error)
 
 
+def test_shares_that_would_do_are_refused_where_they_do_not_belong(world: World) -> None:
+    for groups, shares, text in (
+        ((X25519, P256), (X25519, X25519), "two key shares"),
+        ((X25519, P256), (P384,), "does not list"),
+    ):
+        peer = Client13(Connection(world.server_config()), groups=groups, shares=shares)
+        peer.say_hello().refused(IllegalParameter, text)
+
+
 def test_what_nobody_knows_is_ignored(world: World) -> None:
     peer = client13_for(world, alpn=(b"h2",))
     peer.suites = (0x2A2A, 0x1304, 0x1301)
