@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from resumption.channel import SKIPPED
 from resumption.config import ClientConfig, ServerConfig
 from resumption.constants import (
     MAX_PLAINTEXT_LENGTH,
@@ -25,7 +26,6 @@ from resumption.constants import (
 from resumption.crypto.protection import PlainOpener, RecordOpener, RecordOpener13
 from resumption.errors import (
     AlertReceived,
-    BadRecordMac,
     ConnectionFailed,
     DecodeError,
     Error,
@@ -52,7 +52,6 @@ _HANDSHAKE = int(ContentType.handshake)
 _APPLICATION_DATA = int(ContentType.application_data)
 _CLOSE_NOTIFY = int(AlertDescription.close_notify)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
-_PLAIN = PlainOpener()
 _REKEY_MARGIN = 1 << 10  # records left under a key when it is changed unasked
 
 
@@ -215,20 +214,14 @@ class Connection(SessionOwner):
             if content_type == _CHANGE_CIPHER_SPEC:
                 self._on_change_cipher_spec(body)
                 continue
-            if content_type == _ALERT and self._unsettled:
-                content_type, content = _PLAIN.open(header, body)  # without our keys it cannot be protected
+            if self._unsettled:
+                content_type, content = self._open_unsettled(content_type, header, body)
             else:
-                try:
-                    content_type, content = self._opener.open(header, body)
-                except (BadRecordMac, UnexpectedMessage):
-                    if content_type != _APPLICATION_DATA or not 0 < len(body) <= self._skippable:
-                        raise
-                    self._skippable -= len(body)  # early data that was refused
-                    continue
-                if self._unsettled:
-                    self._unsettled = False
-                    self._skippable = 0
-            if content_type == _APPLICATION_DATA:
+                content_type, content = self._opener.open(header, body)
+            if content_type == _HANDSHAKE:
+                self._handshake.feed(content)
+                self._handle_messages()
+            elif content_type == _APPLICATION_DATA:
                 if self._data is None or self._handshake.left:
                     raise UnexpectedMessage("application data came before the handshake was complete")
                 if content:
@@ -236,12 +229,9 @@ class Connection(SessionOwner):
                     self._events.append(DataReceived(content))
                 else:
                     self._count_idle("empty records")
-            elif content_type == _HANDSHAKE:
-                self._handshake.feed(content)
-                self._handle_messages()
             elif content_type == _ALERT:
                 self._on_alert(content)
-            else:
+            elif content_type != SKIPPED:
                 raise UnexpectedMessage(f"a protected record holds content type {content_type}")
 
     def _handle_messages(self) -> None:

@@ -15,7 +15,7 @@ import operator
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Self, TypeVar, get_type_hints
+from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar, get_type_hints
 
 from resumption.errors import DecodeError, IllegalParameter, UsageError
 
@@ -254,6 +254,24 @@ def _read_extensions(data: bytes, at: int, end: int) -> tuple[dict[int, bytes], 
         raise _bad_vector(0, 2**16 - 1, start, stop, end)
     extensions: dict[int, bytes] = {}
     at = start
+    count = 0
+    try:
+        while at < stop:
+            extension_type, length = _unpack_extension_header(data, at)
+            body = at + 4
+            at = body + length
+            extensions[extension_type] = data[body:at]
+            count += 1
+    except struct.error:
+        at = -1
+    if at != stop or count != len(extensions):
+        _refuse_extensions(data, start, stop)
+    return extensions, stop
+
+
+def _refuse_extensions(data: bytes, at: int, stop: int) -> NoReturn:
+    """Say what is wrong with a block: going through it without asking saves 0.05 us an extension where nothing is."""
+    seen = set()
     while at < stop:
         start = at + 4
         if start > stop:
@@ -262,12 +280,12 @@ def _read_extensions(data: bytes, at: int, end: int) -> tuple[dict[int, bytes], 
         at = start + length
         if at > stop:
             raise DecodeError(f"an extension of {length} bytes where {stop - start} are left")
-        if extension_type in extensions:
+        if extension_type in seen:
             # "There MUST NOT be more than one extension of the same type"; the text names no alert, and
             # illegal_parameter is the one whose definition in section 6.2 fits.
             raise IllegalParameter(f"extension {extension_type} appears twice in one block")
-        extensions[extension_type] = data[start:at]
-    return extensions, stop
+        seen.add(extension_type)
+    raise DecodeError("a block of extensions cannot be read")
 
 
 def _write_extensions(extensions: dict[int, bytes]) -> bytes:

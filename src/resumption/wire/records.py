@@ -11,6 +11,7 @@ any number of pieces costs time in proportion to their bytes, and memory for wha
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 from resumption.constants import MAX_PLAINTEXT_LENGTH, ContentType
@@ -26,6 +27,8 @@ __all__ = ["DEFAULT_MESSAGE_LIMIT", "RECORD_HEADER_LENGTH", "HandshakeBuffer", "
 
 RECORD_HEADER_LENGTH: Final = 5
 _MESSAGE_HEADER_LENGTH: Final = 4
+_unpack_record_header = Struct(">BBxH").unpack_from  # content type, major version, length
+_unpack_message_header = Struct(">I").unpack_from  # type, length in 24 bits
 
 #: Bytes in the longest handshake message body that is put together: room for any certificate chain in use.
 DEFAULT_MESSAGE_LIMIT: Final = 128 * 1024
@@ -99,8 +102,9 @@ class _Pieces:
 
     def _wait(self) -> None:
         """Keep only the unit that is cut short, so that a big piece does not stay alive for its last few bytes."""
-        self._buffer = self._buffer[self._at :]
-        self._at = 0
+        if self._at:
+            self._buffer = self._buffer[self._at :]
+            self._at = 0
 
     @property
     def is_empty(self) -> bool:
@@ -143,25 +147,24 @@ class RecordReader(_Pieces):
         `UnexpectedMessage` for an unknown content type, `ProtocolVersionUnsupported` for a version that is not SSL 3.0
         or later and for a peer that speaks another protocol altogether. An error is final: asking again repeats it.
         """
-        buffer, at, left = self._buffer, self._at, self.left
+        left = self.left
         if left < RECORD_HEADER_LENGTH:
-            if at:
-                self._wait()
+            self._wait()
             return None
+        buffer, at = self._buffer, self._at
+        content_type, major, length = _unpack_record_header(buffer, at)
         start = at + RECORD_HEADER_LENGTH
-        content_type = buffer[at]
-        if not _FIRST_TYPE <= content_type <= _LAST_TYPE or buffer[at + 1] != _MAJOR_VERSION:
+        if not _FIRST_TYPE <= content_type <= _LAST_TYPE or major != _MAJOR_VERSION:
             raise self._not_a_record(bytes(buffer[at:start]))
-        length = buffer[at + 3] << 8 | buffer[at + 4]
         if length > self.limit:
             raise RecordOverflow(f"a record of {length} bytes, at most {self.limit} are allowed")
-        if left < RECORD_HEADER_LENGTH + length:
-            if at:
-                self._wait()
-            return None
         stop = start + length
+        left -= stop - at
+        if left < 0:
+            self._wait()
+            return None
         self._started = True
-        self.left = left = left - RECORD_HEADER_LENGTH - length
+        self.left = left
         if left:
             self._at = stop
         else:  # an idle connection keeps no buffer
@@ -220,21 +223,20 @@ class HandshakeBuffer(_Pieces):
 
         Raises `IllegalParameter` as soon as a header announces more than ``limit`` bytes.
         """
-        buffer, at, left = self._buffer, self._at, self.left
+        left = self.left
         if left < _MESSAGE_HEADER_LENGTH:
-            if at:
-                self._wait()
+            self._wait()
             return None
-        length = buffer[at + 1] << 16 | buffer[at + 2] << 8 | buffer[at + 3]
+        buffer, at = self._buffer, self._at
+        length = _unpack_message_header(buffer, at)[0] & 0xFFFFFF
         if length > self.limit:
             raise IllegalParameter(f"a handshake message of {length} bytes, at most {self.limit} are allowed")
-        size = _MESSAGE_HEADER_LENGTH + length
-        if left < size:
-            if at:
-                self._wait()
+        stop = at + _MESSAGE_HEADER_LENGTH + length
+        left -= stop - at
+        if left < 0:
+            self._wait()
             return None
-        stop = at + size
-        self.left = left = left - size
+        self.left = left
         if left:
             self._at = stop
         else:

@@ -105,11 +105,13 @@ class Ours:
 class StandardLibrary:
     """The standard library's ``ssl`` over memory, the way asyncio and every other event loop uses it.
 
-    ``single_use``: read the session after each resumption and offer that one next, so that a TLS 1.3 ticket is used
-    once, as RFC 9846, section C.4, asks, and as we do. Without, one session is offered again and again.
+    ``keeps_sessions``: read the session of every connection, as a program has to that wants to resume the next one: a
+    TLS 1.3 ticket is to be used once (RFC 9846, section C.4), and a TLS 1.2 server may renew its ticket in any
+    handshake. Our contexts do that by themselves. Without, the sessions of full handshakes are thrown away, and one old
+    session is offered again and again.
     """
 
-    def __init__(self, terms: Terms, certificates: Certificates, *, single_use: bool = True) -> None:
+    def __init__(self, terms: Terms, certificates: Certificates, *, keeps_sessions: bool = True) -> None:
         self._client = ssl.create_default_context(cafile=str(certificates.authority))
         self._server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._server.load_cert_chain(certificates.chain, certificates.key)
@@ -119,7 +121,7 @@ class StandardLibrary:
                 context.set_ciphers(terms.openssl_suite)
         if terms is TLS13:
             self._server.num_tickets = TICKETS
-        self._single_use = single_use and terms is TLS13
+        self._keeps_sessions = keeps_sessions
         self._tickets = terms is TLS13
         self.handshakes = 0
         client, first_flight = self._watched()
@@ -138,6 +140,8 @@ class StandardLibrary:
         """As `Contender` says."""
         client, server = self.connect(None)
         check_flags(bool(client.session_reused), bool(server.session_reused), False)
+        if self._keeps_sessions:
+            self._keep(client.session)
         self.close(client, server)
         self.handshakes += 1
 
@@ -145,13 +149,15 @@ class StandardLibrary:
         """As `Contender` says."""
         client, server = self.connect(self._session)
         check_flags(bool(client.session_reused), bool(server.session_reused), True)
-        if self._single_use:
-            session = client.session
-            if session is None:
-                raise Unfair("no session to go on with")
-            self._session = session
+        if self._keeps_sessions:
+            self._keep(client.session)
         self.close(client, server)
         self.handshakes += 1
+
+    def _keep(self, session: ssl.SSLSession | None) -> None:
+        if session is None:
+            raise Unfair("there is no session to go on with")
+        self._session = session
 
     def connect(self, session: ssl.SSLSession | None) -> tuple[ssl.SSLObject, ssl.SSLObject]:
         """A connected pair whose client has read the tickets."""

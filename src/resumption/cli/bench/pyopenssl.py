@@ -68,6 +68,7 @@ class PyOpenSSL:
         """As `Contender` says."""
         client, server = self.connect(None)
         check_flags(self._is_reused(client), self._is_reused(server), False)
+        self._session = client.get_session()
         self.close(client, server)
         self.handshakes += 1
 
@@ -75,8 +76,7 @@ class PyOpenSSL:
         """As `Contender` says."""
         client, server = self.connect(self._session)
         check_flags(self._is_reused(client), self._is_reused(server), True)
-        if self._tickets:
-            self._session = client.get_session()
+        self._session = client.get_session()
         self.close(client, server)
         self.handshakes += 1
 
