@@ -245,6 +245,19 @@ def test_a_session_id_resumes_again_and_again(world: World) -> None:
         peer.subject.free()
 
 
+def test_f09_with_lookups_off_an_id_is_not_looked_up_and_none_is_given(world: World) -> None:
+    config = world.server_config(accept_stateful=False, tickets=None)
+    peer = Client12(Connection(config), session_id=b"I" * 32).connect().accepted()
+    assert completed(peer).reason is Reason.MECHANISM_DISABLED
+    assert peer.server_hello.legacy_session_id_echo == b""
+
+
+def test_a_client_that_names_nothing_offers_nothing(world: World) -> None:
+    for ticket in (None, b""):
+        peer = Client12(Connection(world.server_config()), ticket=ticket).connect().accepted()
+        assert completed(peer).reason is Reason.NOT_OFFERED
+
+
 def test_a_ticket_that_fails_does_not_fall_back_to_the_id(world: World) -> None:
     context, session_id, _ = context_and_session(world)
     peer = Client12(context.connection(), session_id=session_id, ticket=b"broken" * 90).connect().accepted()

@@ -400,6 +400,14 @@ def test_f09_with_tickets_off_a_ticket_is_ignored_and_none_is_issued(world: Worl
     assert peer.read_tickets() == []
 
 
+def test_f09_with_lookups_off_an_id_is_not_looked_up(world: World) -> None:
+    config = world.server_config(accept_stateful=False)
+    good = sealed(world, config, TLS13)
+    peer = offering(world, Psk(b"S" * 32, b"s" * 32), config=config).connect().accepted()
+    assert completed(peer).reason is Reason.MECHANISM_DISABLED
+    assert offering(world, Psk(b"S" * 32, b"s" * 32), good, config=config).connect().accepted().resumed
+
+
 def test_f02_a_session_without_certificate_is_declined_where_one_is_required(world: World) -> None:
     config = world.server_config(**mutual(world))
     psk = sealed(world, config, TLS13)
