@@ -151,7 +151,7 @@ def locked() -> Iterator[None]:
 
 
 def environment(python: Interpreter, groups: Sequence[str]) -> Path:
-    """The folder of an environment that has the project, its command line and ``groups``; made if need be."""
+    """The folder of an environment that has the project with all its extras and ``groups``; made if need be."""
     folder = DEV / f"py{python.version}"
     stamp = folder / "stamp.json"
     with open(ROOT / "pyproject.toml", "rb") as file:
@@ -175,7 +175,7 @@ def environment(python: Interpreter, groups: Sequence[str]) -> Path:
             return folder
         names = sorted(needed | present)
         requirements = [requirement for name in names if name for requirement in group(project, name)]
-        build(python, folder, ["-e", f"{ROOT}[cli]", *requirements])
+        build(python, folder, ["-e", f"{ROOT}[all]", *requirements])
         stamp.write_text(json.dumps({"fingerprint": wanted, "groups": names}), "utf-8")
     return folder
 

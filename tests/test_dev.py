@@ -63,7 +63,7 @@ def test_an_environment_is_made_once(dev: ModuleType, built: list[list[str]], ch
     folder = dev.environment(python, ["lint"])
     assert dev.environment(python, ["lint"]) == folder
     (requirements,) = built
-    assert requirements[:2] == ["-e", f"{checkout}[cli]"]
+    assert requirements[:2] == ["-e", f"{checkout}[all]"]
     assert any(requirement.startswith("ruff") for requirement in requirements)
     assert not any(requirement.startswith("pytest") for requirement in requirements)
 

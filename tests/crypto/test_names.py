@@ -48,7 +48,8 @@ def test_canonical_name(typed: str, canonical: str) -> None:
         ("0:0:0:0:0:0:0:1", "::1"),
         ("2001:DB8::A", "2001:db8::a"),
         ("fe80::1%eth0", "fe80::1"),
-        ("::ffff:127.0.0.1", "::ffff:7f00:1"),
+        ("::ffff:127.0.0.1", "::ffff:127.0.0.1"),
+        ("::FFFF:7f00:1", "::ffff:127.0.0.1"),
     ],
 )
 def test_address_literals(typed: str, canonical: str) -> None:

@@ -68,7 +68,7 @@ def server_name_of(server_name: str) -> ServerName:
     name = name.lower().removesuffix(".")
     address = _address_of(name)  # only now: the codec turns full-width digits and dots into an address
     if address is not None:
-        return ServerName(str(address), address)
+        return ServerName(_text_of(address), address)
     if not name:
         raise _refusal("it is empty")
     if len(name) > MAX_NAME_LENGTH:
@@ -94,6 +94,12 @@ def _address_of(text: str) -> Address | None:
         return ipaddress.IPv6Address(inner.partition("%")[0])
     except ValueError:
         return None
+
+
+def _text_of(address: Address) -> str:
+    """The one text form of ``address``; Python before 3.13 writes mapped ones in hexadecimal. RFC 5952, section 5."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return f"::ffff:{mapped}" if mapped is not None else str(address)
 
 
 def name_matches(pattern: str, name: str) -> bool:
