@@ -7,6 +7,7 @@
     python3 dev.py lint                ruff and mypy --strict
     python3 dev.py bench [ARGS]        the measurements: `resumption bench ARGS`
     python3 dev.py fuzz [TARGET] [LIBFUZZER_ARGS]   the fuzz targets, a minute each
+    python3 dev.py matrix [ARGS]       every combination against OpenSSL, GnuTLS and Python's ssl, as a table
     python3 dev.py docs [--check]      draw the generated pages of docs/ again (or only compare)
     python3 dev.py which VERSION       where this machine has that Python; exit status 1 if nowhere
 
@@ -320,6 +321,12 @@ def fuzz(python: Interpreter, arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
+def matrix(python: Interpreter, arguments: list[str]) -> int:
+    folder = environment(python, ["lint", "test"])
+    command = [str(folder / BIN / "python"), "-m", "tests.interop.matrix", *arguments]
+    return subprocess.call(command, cwd=ROOT, env=clean_environ())
+
+
 def docs(python: Interpreter, arguments: list[str]) -> int:
     pages = (ROOT / "docs" / "states.py", ROOT / "docs" / "reference.py", ROOT / "docs" / "openssl.py")
     return max(subprocess.call([python.executable, str(page), *arguments]) for page in pages)
@@ -340,6 +347,7 @@ COMMANDS: dict[str, Callable[[Interpreter, list[str]], int]] = {
     "lint": lint,
     "bench": bench,
     "fuzz": fuzz,
+    "matrix": matrix,
     "docs": docs,
     "which": which,
 }

@@ -43,7 +43,9 @@ class OurServer:
         return HOST, self.port
 
 
-def _serve(server: OurServer, sock: socket.socket, echo: bool, entry: list[tuple[Resumption, bytes | None]]) -> None:
+def _serve(
+    server: OurServer, sock: socket.socket, echo: bool, update_keys: bool, entry: list[tuple[Resumption, bytes | None]]
+) -> None:
     try:
         with server.context.wrap(sock, timeout=TIME_LIMIT) as stream:
             stream.do_handshake()
@@ -57,6 +59,8 @@ def _serve(server: OurServer, sock: socket.socket, echo: bool, entry: list[tuple
                 request += chunk
                 if echo:
                     stream.sendall(chunk)
+            if update_keys:
+                stream.update_keys(request_peer=True)
             word = "Reused" if stream.session_reused else "New"
             stream.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n")
             stream.sendall(f"{word}, page of {stream.cipher}: {stream.resumption}\n".encode())
@@ -65,7 +69,7 @@ def _serve(server: OurServer, sock: socket.socket, echo: bool, entry: list[tuple
 
 
 @contextlib.contextmanager
-def our_server(context: ServerContext, *, echo: bool = False) -> Iterator[OurServer]:
+def our_server(context: ServerContext, *, echo: bool = False, update_keys: bool = False) -> Iterator[OurServer]:
     """Serve until the block ends. Each connection has a thread; all of them have ended then."""
     listener = socket.create_server((HOST, 0))
     server = OurServer(listener.getsockname()[1], context)
@@ -79,7 +83,7 @@ def our_server(context: ServerContext, *, echo: bool = False) -> Iterator[OurSer
                 sock.close()
                 return
             server.seen.append([])
-            thread = threading.Thread(target=_serve, args=(server, sock, echo, server.seen[-1]))
+            thread = threading.Thread(target=_serve, args=(server, sock, echo, update_keys, server.seen[-1]))
             threads.append(thread)
             thread.start()
 
