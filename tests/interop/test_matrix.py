@@ -1,4 +1,4 @@
-"""A sample of the matrix: every value of every column, for each peer, role and version. `tests.interop.matrix` has all."""
+"""A sample of the matrix: every value of every column, for each peer, role and version."""
 
 from __future__ import annotations
 
