@@ -3,6 +3,13 @@
 A store keeps short values under short keys until a moment that the caller names. It knows nothing of sessions or TLS:
 values come sealed (`resumption.session.sealing`). Calls block; how long at most is each store's affair.
 
+What a store may offer beyond the protocol, and users of stores look for:
+
+- ``put_many(entries)`` keeps several values in one exchange.
+- ``asynchronous()`` makes an `AsyncSessionStore` on the same data. Without it asyncio programs use threads.
+- ``continuity()`` tells whether marks may have been lost (`Continuity`).
+- ``is_local``, if true, says that no call ever waits for another process.
+
 One thing makes a store fit for sessions: `SessionStore.take` and `SessionStore.add_once` are atomic among all users of
 the store, in every thread, process and machine that shares it. That is what spends a ticket exactly once.
 """
@@ -10,14 +17,18 @@ the store, in every thread, process and machine that shares it. That is what spe
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import importlib.metadata
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import NamedTuple, Protocol, TypeAlias, cast
+from urllib.parse import urlsplit
 
-from resumption.errors import ConfigurationError
+from resumption.errors import ConfigurationError, Error
 
-__all__ = ["SessionStore", "open_store"]
+__all__ = ["AsyncSessionStore", "Continuity", "Entry", "SessionStore", "open_store"]
+
+Entry: TypeAlias = "tuple[str, bytes, float]"
+"""What `SessionStore.put` takes: key, value, and the end in seconds since the epoch."""
 
 
 class SessionStore(Protocol):
@@ -51,65 +62,114 @@ class SessionStore(Protocol):
         """Let go of files and connections. Later calls raise `StoreError`; closing again does nothing."""
 
 
+class AsyncSessionStore(Protocol):
+    """A `SessionStore` for asyncio. A call may be cancelled: what it was about is then not known."""
+
+    async def get(self, key: str, other: str | None = None) -> bytes | None:
+        """As `SessionStore.get`."""
+
+    async def take(self, key: str, other: str | None = None) -> bytes | None:
+        """As `SessionStore.take`."""
+
+    async def put(self, key: str, value: bytes, expires_at: float) -> None:
+        """As `SessionStore.put`."""
+
+    async def remove(self, key: str, other: str | None = None) -> None:
+        """As `SessionStore.remove`."""
+
+    async def add_once(self, key: str, expires_at: float) -> bool:
+        """As `SessionStore.add_once`."""
+
+    async def close(self) -> None:
+        """As `SessionStore.close`."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """Which class makes the stores of a scheme (imported when first asked for), and what it takes."""
+class Continuity:
+    """What shows whether a store may have forgotten marks between two looks: it has not, if both are equal.
+
+    ``identity`` changes when the store starts anew, is emptied, or another server takes its place; ``evicted`` counts
+    the entries that it dropped to make room; ``keeps_marks`` is False if its settings allow it to drop marks at all.
+    """
+
+    identity: str
+    evicted: int
+    keeps_marks: bool
+
+
+class _Kind(NamedTuple):
+    """Which class makes the stores of a scheme (imported when first asked for), and the extra that it needs."""
 
     module: str
     name: str
-    has_path: bool
-    options: Mapping[str, Callable[[str], float | int]]
+    extra: str = ""
 
 
+_REDIS = _Kind("redis", "RedisStore", "redis")
 _KINDS = {
-    "memory": _Kind("resumption.session.stores.memory", "MemoryStore", False, {"max_entries": int, "max_marks": int}),
-    "sqlite": _Kind(
-        "resumption.session.stores.sqlite",
-        "SQLiteStore",
-        True,
-        {"max_entries": int, "max_marks": int, "busy_timeout_s": float},
+    "memory": _Kind("memory", "MemoryStore"),
+    "sqlite": _Kind("sqlite", "SQLiteStore"),
+    "memcached": _Kind("memcached", "MemcachedStore", "memcached"),
+    **dict.fromkeys(
+        [
+            f"{scheme}{kind}"
+            for scheme in ("redis", "rediss", "valkey", "valkeys")
+            for kind in ("", "+cluster", "+sentinel", "+unix")
+        ],
+        _REDIS,
     ),
 }
-_EXTRAS = {
-    "redis": "redis",
-    "rediss": "redis",
-    "valkey": "redis",
-    "valkeys": "redis",
-    "memcached": "memcached",
-}
+_GROUP = "resumption.stores"
+_METHODS = ("get", "take", "put", "remove", "add_once")
 
 
-def open_store(url: str) -> SessionStore:
+def open_store(url: str, *, timeout_s: float = 0.02) -> SessionStore:
     """The store that ``url`` names; the caller closes it.
 
     ``memory:`` keeps sessions in this process. ``sqlite:///var/lib/app/sessions.db`` keeps them in a file that all
     processes of one machine may share; the path is absolute as in any URL (``sqlite:sessions.db`` is a relative one).
-    Options follow a question mark: ``max_entries``, ``max_marks``, and for sqlite ``busy_timeout_s``.
+    ``redis://user:password@host:6379/0`` is Redis or Valkey, ``rediss://`` with TLS, ``redis+cluster://host,host`` and
+    ``redis+sentinel://host,host/service`` are what they say; ``memcached://host,host`` needs no more than that. Options
+    follow a question mark: ``max_entries``, ``max_marks`` for the first two, ``busy_timeout_s`` and ``max_bytes`` for
+    sqlite, ``timeout_s``, ``connect_timeout_s`` and ``max_connections`` for servers; the classes in
+    `resumption.session.stores` describe them. ``timeout_s`` is for URLs that do not say how long one exchange may take.
+
+    Other schemes are looked for among the entry points of the group ``resumption.stores``: the name is the scheme, and
+    the object is called with the URL.
 
     Raises `ConfigurationError` if the URL or an option is not understood, or an extra has to be installed first, and
-    `StoreError` if the store cannot be opened.
+    `StoreError` if the store cannot be opened. A server is first connected to when it is needed.
     """
-    parts = urlsplit(url)
-    scheme = parts.scheme
-    if scheme in _EXTRAS:
-        raise ConfigurationError(
-            f"{scheme}:// stores come with an extra that is not installed: pip install 'resumption[{_EXTRAS[scheme]}]'"
-        )
+    scheme = urlsplit(url).scheme
     kind = _KINDS.get(scheme)
     if kind is None:
-        known = ", ".join(sorted({*_KINDS, *_EXTRAS}))
-        raise ConfigurationError(f"a store's URL begins with one of {known}; this one does not")
-    path = unquote(parts.path)
-    if path.startswith("/"):
-        path = "/" + path.lstrip("/")  # sqlite:////var/lib, with a fourth slash, is what some tools write
-    if parts.netloc or parts.fragment or bool(path) != kind.has_path:
-        shape = f"{scheme}:///path/to/file" if kind.has_path else f"{scheme}:"
-        raise ConfigurationError(f"the URL of a {scheme} store is {shape}, with options after a question mark")
-    options = {}
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        try:
-            options[name] = kind.options[name](value)
-        except (KeyError, ValueError):
-            raise ConfigurationError(f"{name!r} is no option of a {scheme} store, or its value is no number") from None
-    make = cast("Callable[..., SessionStore]", getattr(importlib.import_module(kind.module), kind.name))
-    return make(path, **options) if kind.has_path else make(**options)
+        return _open_installed(scheme, url)
+    try:
+        module = importlib.import_module(f"resumption.session.stores.{kind.module}")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{scheme}:// stores come with an extra that is not installed: pip install 'resumption[{kind.extra}]'"
+        ) from error
+    make = getattr(module, kind.name)
+    return cast("SessionStore", make.from_url(url, timeout_s=timeout_s))
+
+
+def _open_installed(scheme: str, url: str) -> SessionStore:
+    """A store that another distribution brings."""
+    entries = tuple(importlib.metadata.entry_points(group=_GROUP, name=scheme)) if scheme else ()
+    if not entries:
+        known = sorted({*_KINDS, *importlib.metadata.entry_points(group=_GROUP).names})
+        raise ConfigurationError(f"a store's URL begins with one of {', '.join(known)}; this one does not")
+    if len(entries) > 1:
+        raise ConfigurationError(f"more than one installed package brings stores for {scheme}:")
+    try:
+        make = cast("Callable[[str], SessionStore]", entries[0].load())
+        store = make(url)
+    except Error:
+        raise
+    except Exception as error:  # anyone's code
+        raise ConfigurationError(f"the store that is installed for {scheme}: failed: {type(error).__name__}") from error
+    missing = [name for name in _METHODS if not callable(getattr(store, name, None))]
+    if missing:
+        raise ConfigurationError(f"the store that is installed for {scheme}: lacks {', '.join(missing)}")
+    return store

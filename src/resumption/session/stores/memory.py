@@ -6,22 +6,29 @@ because two processes that both believed to hold the only copy of a value would 
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Self
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session import forking
+from resumption.session.store import Continuity
+from resumption.session.stores.addresses import Options, parse_local
 
 __all__ = ["MemoryStore"]
 
 _LONGEST_VALUE = 65_536
+_OPTIONS: Options = {"max_entries": int, "max_marks": int, "max_bytes": int}
 _SWEPT_PER_CALL = 4  # entries looked at per insertion: more than come in, so expired ones do not pile up
 
 
 class MemoryStore:
     """A `resumption.session.store.SessionStore` in memory. Safe to share between threads; never blocks for long."""
+
+    is_local = True
 
     def __init__(
         self,
@@ -41,9 +48,15 @@ class MemoryStore:
         self._values: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
         self._marks: OrderedDict[str, float] = OrderedDict()
         self._bytes = 0
+        self._identity = secrets.token_hex(16)
         self._is_closed = False
         self._lock = threading.Lock()
         forking.watch(self)
+
+    @classmethod
+    def from_url(cls, url: str, *, timeout_s: float = 0.0) -> Self:
+        """``memory:``, with the keywords of the class as options. Raises `ConfigurationError`."""
+        return cls(**parse_local(url, _OPTIONS, has_path=False)[1])
 
     def get(self, key: str, other: str | None = None) -> bytes | None:
         """The value under ``key``, else that under ``other``."""
@@ -108,6 +121,10 @@ class MemoryStore:
             self._marks[key] = expires_at
             return True
 
+    def continuity(self) -> Continuity:
+        """Whether the store is still what it was: this object, in this process."""
+        return Continuity(identity=self._identity, evicted=0, keeps_marks=True)
+
     def close(self) -> None:
         """Forget everything."""
         with self._lock:
@@ -166,4 +183,5 @@ class MemoryStore:
     def after_fork_in_child(self) -> None:
         """Begin empty: what the parent holds is the parent's to spend."""
         self._clear()
+        self._identity = secrets.token_hex(16)
         self._lock.release()

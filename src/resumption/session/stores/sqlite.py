@@ -16,18 +16,23 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session import forking
+from resumption.session.store import Continuity, Entry
+from resumption.session.stores.addresses import Options, parse_local
 
 __all__ = ["SQLiteStore"]
 
 _LONGEST_VALUE = 65_536
+_SMALLEST_FILE = 1 << 20
+_OPTIONS: Options = {"max_entries": int, "max_marks": int, "max_bytes": int, "busy_timeout_s": float}
 _APPLICATION_ID = 0x52534D50  # "RSMP"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = f"""
 PRAGMA journal_mode = WAL;
 BEGIN IMMEDIATE;
@@ -35,10 +40,13 @@ CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, value BLOB NOT NULL, e
 CREATE INDEX IF NOT EXISTS records_by_expiry ON records (expires_at);
 CREATE TABLE IF NOT EXISTS marks (key TEXT PRIMARY KEY, expires_at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS marks_by_expiry ON marks (expires_at);
+CREATE TABLE IF NOT EXISTS identity (token BLOB NOT NULL);
+INSERT INTO identity SELECT randomblob(16) WHERE NOT EXISTS (SELECT 1 FROM identity);
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_SCHEMA_VERSION};
 COMMIT;
-"""
+"""  # noqa: S608 - two numbers of ours
+_JOURNAL_SIZE = 16 << 20  # bytes that the write-ahead file keeps when it begins anew
 _OPENING_TIMEOUT_S = 2.0  # the first processes to open a new file wait for the one that sets it up
 _SWEEP_EVERY = 32  # insertions between two sweeps
 _SWEPT_AT_ONCE = 128  # expired entries per sweep: more than came in since the last, so they do not pile up
@@ -64,6 +72,7 @@ _EVICT = "DELETE FROM records WHERE rowid IN (SELECT rowid FROM records ORDER BY
 _COUNT_RECORDS = "SELECT count(*) FROM records"
 _COUNT_MARKS = "SELECT count(*) FROM marks"
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _making = threading.Lock()
 
 
@@ -76,22 +85,27 @@ class SQLiteStore:
         *,
         max_entries: int = 100_000,
         max_marks: int = 250_000,
+        max_bytes: int = 1 << 30,
         busy_timeout_s: float = 0.02,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Open the file, and make it if there is none.
 
         When there are more than ``max_entries`` values, those that expire first go; each process counts now and then,
-        so the file may hold 1/64 more per process for a while. Raises `ConfigurationError` if others may access the
-        file or it is something else, and `StoreError` if it cannot be opened.
+        so the file may hold 1/64 more per process for a while. They also make room where the file would grow beyond
+        ``max_bytes``; what leaves is used again, and the file does not shrink. Raises `ConfigurationError` if others
+        may access the file or it is something else, and `StoreError` if it cannot be opened.
         """
-        if max_entries < 1 or max_marks < 1 or not busy_timeout_s >= 0:
-            raise ConfigurationError("a store needs room for one entry and one mark, and a timeout of 0 or more")
+        if max_entries < 1 or max_marks < 1 or max_bytes < _SMALLEST_FILE or not busy_timeout_s >= 0:
+            raise ConfigurationError(
+                "a store needs room for one entry, one mark and 1 MiB at least, and a timeout of 0 or more"
+            )
         if sqlite3.sqlite_version_info < (3, 35):
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
         self._path = Path(path).absolute()
         self._max_entries = max_entries
         self._max_marks = max_marks
+        self._max_bytes = max_bytes
         self._busy_timeout_s = busy_timeout_s
         self._clock = clock
         self._until_count = 1  # insertions of this process until it counts the values
@@ -103,6 +117,12 @@ class SQLiteStore:
         forking.watch(self)
         with self._lock:
             self._connect()
+
+    @classmethod
+    def from_url(cls, url: str, *, timeout_s: float = 0.02) -> Self:
+        """``sqlite:///path``, with the keywords of the class as options. ``timeout_s`` is the ``busy_timeout_s``."""
+        path, options = parse_local(url, _OPTIONS, has_path=True)
+        return cls(path, **{"busy_timeout_s": timeout_s, **options})
 
     # --- the store ---------------------------------------------------------------------------------------------------
 
@@ -124,21 +144,30 @@ class SQLiteStore:
 
     def put(self, key: str, value: bytes, expires_at: float) -> None:
         """Keep ``value`` until ``expires_at``. Now and then this also sweeps out a batch of what has expired."""
-        if len(value) > _LONGEST_VALUE:
-            raise StoreError(f"a value of {len(value)} bytes is over the limit of {_LONGEST_VALUE}")
+        _check_length(value)
         now = self._clock()
         with self._connected() as connection:
-            if not now < expires_at:
-                connection.execute(_REMOVE, (key, None))
-                return
-            connection.execute(_PUT, (key, value, expires_at))
+            self._insert(connection, key, value, expires_at, now)
             self._sweep(connection, now)
-            self._until_count -= 1
-            if self._until_count <= 0:
-                self._until_count = max(1, self._max_entries // 64)
-                excess = _count(connection, _COUNT_RECORDS) - self._max_entries
-                if excess > 0:
-                    connection.execute(_EVICT, (excess,))
+            self._bound(connection, 1)
+
+    def put_many(self, entries: Sequence[Entry]) -> None:
+        """Keep them all, in one transaction: one wait for other writers instead of many."""
+        for _, value, _ in entries:
+            _check_length(value)
+        now = self._clock()
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for key, value, expires_at in entries:
+                    self._insert(connection, key, value, expires_at, now)
+                self._sweep(connection, now)
+                self._bound(connection, len(entries))
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
 
     def remove(self, key: str, other: str | None = None) -> None:
         """Forget the values under ``key`` and ``other``."""
@@ -158,6 +187,13 @@ class SQLiteStore:
                 self._mark_room = min(room, max(1, self._max_marks // 64))
             self._mark_room -= 1
             return now < expires_at and connection.execute(_MARK, (key, expires_at, now)).rowcount == 1
+
+    def continuity(self) -> Continuity:
+        """Whether the store is still what it was: this file, on a machine that has not gone down (which may have cost
+        the newest marks: no change waits for the disk)."""
+        with self._connected() as connection:
+            (token,) = connection.execute("SELECT token FROM identity").fetchone()
+        return Continuity(identity=f"{token.hex()} {_boot_id()}", evicted=0, keeps_marks=True)
 
     def close(self) -> None:
         """Close the file."""
@@ -188,6 +224,28 @@ class SQLiteStore:
         finally:
             self._lock.release()
 
+    def _insert(self, connection: sqlite3.Connection, key: str, value: bytes, expires_at: float, now: float) -> None:
+        if not now < expires_at:
+            connection.execute(_REMOVE, (key, None))
+            return
+        try:
+            connection.execute(_PUT, (key, value, expires_at))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            connection.execute(_SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
+            connection.execute(_EVICT, (max(_SWEPT_AT_ONCE, _count(connection, _COUNT_RECORDS) // 64),))
+            connection.execute(_PUT, (key, value, expires_at))
+
+    def _bound(self, connection: sqlite3.Connection, inserted: int) -> None:
+        """Keep the number of values within its limit, looking now and then."""
+        self._until_count -= inserted
+        if self._until_count <= 0:
+            self._until_count = max(1, self._max_entries // 64)
+            excess = _count(connection, _COUNT_RECORDS) - self._max_entries
+            if excess > 0:
+                connection.execute(_EVICT, (excess,))
+
     def _sweep(self, connection: sqlite3.Connection, now: float) -> None:
         self._until_sweep -= 1
         if self._until_sweep <= 0:
@@ -200,7 +258,7 @@ class SQLiteStore:
         deadline = time.monotonic() + _OPENING_TIMEOUT_S
         while True:
             try:
-                self._connection = _open_file(self._path, self._busy_timeout_s)
+                self._connection = _open_file(self._path, self._busy_timeout_s, self._max_bytes)
                 return self._connection
             except (sqlite3.Error, OSError) as error:
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -229,7 +287,7 @@ class SQLiteStore:
         self._lock.release()
 
 
-def _open_file(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+def _open_file(path: Path, busy_timeout_s: float, max_bytes: int) -> sqlite3.Connection:
     """A connection to a store file that is private, ours, and set up."""
     with _making:  # closing a file while another thread has SQLite open on it would drop SQLite's locks
         with suppress(FileExistsError):
@@ -258,11 +316,27 @@ def _open_file(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             raise StoreError(f"the file system of {path} does not support SQLite's write-ahead mode")
         connection.execute("PRAGMA synchronous = NORMAL")
+        page_size = _count(connection, "PRAGMA page_size")
+        connection.execute(f"PRAGMA max_page_count = {max_bytes // page_size}")
+        connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_SIZE}")
         connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _boot_id() -> str:
+    """What tells one start of this machine from another, where the system says so."""
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _check_length(value: bytes) -> None:
+    if len(value) > _LONGEST_VALUE:
+        raise StoreError(f"a value of {len(value)} bytes is over the limit of {_LONGEST_VALUE}")
 
 
 def _count(connection: sqlite3.Connection, query: str) -> int:
