@@ -74,7 +74,7 @@ def until(condition: Callable[[], bool], what: str, *, limit: float = TIME_LIMIT
     deadline = time.monotonic() + limit
     pause = threading.Event()
     while True:
-        with contextlib.suppress(redis.RedisError, OSError):
+        with contextlib.suppress(redis.RedisError, OSError, KeyError):
             if condition():
                 return
         if time.monotonic() > deadline:
@@ -126,7 +126,9 @@ def redis_cluster(nodes: int = 3) -> Iterator[Server]:
     with contextlib.ExitStack() as stack:
         started = [
             stack.enter_context(
-                redis_process("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "5000")
+                redis_process(
+                    "--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "5000"
+                )
             )
             for _ in range(nodes)
         ]
@@ -156,7 +158,7 @@ def redis_cluster(nodes: int = 3) -> Iterator[Server]:
 def redis_sentinel(replicas: int = 0) -> Iterator[Server]:
     """A primary, its replicas, and one sentinel that knows the service "sessions"; the first process is the primary."""
     with contextlib.ExitStack() as stack:
-        port, primary = stack.enter_context(redis_process())
+        port, primary = stack.enter_context(redis_process("--repl-diskless-sync-delay", "0"))
         others = [stack.enter_context(redis_process("--replicaof", f"{HOST} {port}")) for _ in range(replicas)]
         at, sentinel = stack.enter_context(redis_process(sentinel=True))
         guard = redis.Redis(HOST, at)
@@ -167,7 +169,8 @@ def redis_sentinel(replicas: int = 0) -> Iterator[Server]:
         admin = redis.Redis(HOST, port)
         stack.callback(admin.close)
         if replicas:
-            until(lambda: admin.info()["connected_slaves"] == replicas, "replicated")
+            states = [f"slave{number}" for number in range(replicas)]
+            until(lambda: all(admin.info()[name]["state"] == "online" for name in states), "replicated")
             until(lambda: len(guard.sentinel_slaves("sessions")) == replicas, "known to the sentinel")
         yield Server(
             f"redis+sentinel://{HOST}:{at}/sessions",
@@ -180,7 +183,7 @@ def redis_sentinel(replicas: int = 0) -> Iterator[Server]:
 
 def _age_redis(admins: list[redis.Redis], seconds: float) -> None:
     for admin in admins:
-        for name in admin.keys():
+        for name in list(admin.scan_iter()):
             left = admin.pttl(name)
             if left > 0:
                 admin.pexpire(name, max(0, left - 1 - round(seconds * 1000)))
@@ -215,6 +218,7 @@ def memcached_server(*options: str) -> Iterator[Server]:
         yield Server(f"memcached://{HOST}:{port}", port, (process,), empty, age)
         admin.close()
     finally:
+        process._popen.kill()  # a polite end takes it a second
         process.stop()
 
 

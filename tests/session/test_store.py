@@ -1,4 +1,4 @@
-"""One suite for all stores, then what is particular to each."""
+"""What is particular to the stores in memory and in a file, and how stores are opened by URL."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session.store import SessionStore, open_store
 from resumption.session.stores.memory import MemoryStore
+from resumption.session.stores.redis import RedisStore
 from resumption.session.stores.sqlite import SQLiteStore
 from tests.session.test_forking import in_child
 from tests.session.ticket_cases import NOW, Clock
@@ -36,344 +33,6 @@ Make = Callable[..., SessionStore]
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Make]:
-    """Makes stores of each kind, closed at the end. SQLite ones are on one file and wait long for each other."""
-    made: list[SessionStore] = []
-
-    def make(**options: int) -> SessionStore:
-        if request.param == "memory":
-            made.append(MemoryStore(clock=clock, **options))
-        else:
-            made.append(SQLiteStore(tmp_path / "store.db", clock=clock, busy_timeout_s=10.0, **options))
-        return made[-1]
-
-    yield make
-    for store in made:
-        store.close()
-
-
-@pytest.fixture
-def store(make: Make) -> SessionStore:
-    return make()
-
-
-# --- values ----------------------------------------------------------------------------------------------------------
-
-
-def test_what_is_put_is_got_as_often_as_wanted(store: SessionStore) -> None:
-    store.put("k", b"value\0\xff", NOW + 10)
-    assert [store.get("k") for _ in range(3)] == [b"value\0\xff"] * 3
-    assert store.get("other") is None
-
-
-@pytest.mark.parametrize("value", [b"", b"x", bytes(65_536)])
-def test_values_come_back_as_they_were(store: SessionStore, value: bytes) -> None:
-    store.put("k", value, NOW + 10)
-    assert store.get("k") == value
-    assert store.take("k") == value
-
-
-def test_a_value_over_64_kib_is_refused(store: SessionStore) -> None:
-    store.put("k", b"before", NOW + 10)
-    with pytest.raises(StoreError, match="65537 bytes"):
-        store.put("k", bytes(65_537), NOW + 10)
-    assert store.get("k") == b"before"
-
-
-def test_a_second_put_replaces_the_first(store: SessionStore) -> None:
-    store.put("k", b"one", NOW + 10)
-    store.put("k", b"two", NOW + 20)
-    assert store.get("k") == b"two"
-    assert store.take("k") == b"two"
-    assert store.take("k") is None
-
-
-def test_taking_removes(store: SessionStore) -> None:
-    store.put("k", b"v", NOW + 10)
-    assert store.take("k") == b"v"
-    assert store.take("k") is None
-    assert store.get("k") is None
-
-
-def test_two_keys_are_looked_up_at_once_and_the_first_goes_first(store: SessionStore) -> None:
-    store.put("old", b"1", NOW + 10)
-    assert store.get("new", "old") == b"1"
-    store.put("new", b"2", NOW + 10)
-    assert store.get("new", "old") == b"2"
-    assert store.get("old", "new") == b"1"
-    assert store.get("neither", "nor") is None
-    assert store.get("new", None) == b"2"
-
-
-def test_taking_two_keys_spends_both(store: SessionStore) -> None:
-    store.put("old", b"1", NOW + 10)
-    store.put("new", b"2", NOW + 10)
-    assert store.take("new", "old") == b"2"
-    assert store.get("old") is None
-    store.put("old", b"1", NOW + 10)
-    assert store.take("new", "old") == b"1"
-    assert store.take("new", "old") is None
-
-
-def test_removing_forgets_and_forgives(store: SessionStore) -> None:
-    for key in ("a", "b", "c"):
-        store.put(key, key.encode(), NOW + 10)
-    store.remove("a")
-    store.remove("b", "missing")
-    store.remove("missing")
-    assert [store.get(key) for key in ("a", "b", "c")] == [None, None, b"c"]
-    store.remove("missing", "c")
-    assert store.get("c") is None
-
-
-def test_f63_a_value_is_gone_at_its_time(store: SessionStore, clock: Clock) -> None:
-    store.put("k", b"v", NOW + 10)
-    store.put("old", b"1", NOW + 5)
-    clock.now = NOW + 9.5
-    assert store.get("k") == b"v"
-    assert store.get("old", "k") == b"v"
-    clock.now = NOW + 10
-    assert store.get("k") is None
-    assert store.take("k", "old") is None
-    clock.now = NOW
-    assert store.take("old") in (None, b"1")  # an expired one may go at any time; with the clock back it may be there
-
-
-@pytest.mark.parametrize("expires_at", [NOW, NOW - 1, 0.0, float("nan"), float("-inf")])
-def test_a_value_that_has_expired_already_is_not_kept(store: SessionStore, expires_at: float) -> None:
-    store.put("k", b"before", NOW + 10)
-    store.put("k", b"after", expires_at)
-    assert store.get("k") is None
-
-
-def test_a_value_may_be_kept_without_end(store: SessionStore, clock: Clock) -> None:
-    store.put("k", b"v", float("inf"))
-    clock.now = NOW * 10
-    assert store.get("k") == b"v"
-
-
-def test_entries_are_bounded_and_a_full_store_still_takes_new_ones(make: Make, clock: Clock) -> None:
-    store = make(max_entries=10)
-    for number in range(100):
-        store.put(f"k{number}", b"v", NOW + 1000 + number)
-        assert len(store) <= 10  # type: ignore[arg-type]
-        assert store.get(f"k{number}") == b"v"
-    assert [store.get(f"k{number}") for number in range(90)] == [None] * 90
-    assert [store.get(f"k{number}") for number in range(90, 100)] == [b"v"] * 10
-
-
-def test_expired_values_are_cleaned_up_as_new_ones_come(store: SessionStore, clock: Clock) -> None:
-    for number in range(1000):
-        store.put(f"k{number}", b"v", clock.now + 10)
-        clock.now += 1
-        assert len(store) < 60  # type: ignore[arg-type]
-
-
-# --- marks -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_mark_is_set_once(store: SessionStore) -> None:
-    assert store.add_once("m", NOW + 10)
-    assert not store.add_once("m", NOW + 10)
-    assert not store.add_once("m", NOW + 99)
-    assert store.add_once("other", NOW + 10)
-
-
-def test_a_mark_can_be_set_again_after_its_time(store: SessionStore, clock: Clock) -> None:
-    assert store.add_once("m", NOW + 10)
-    clock.now = NOW + 9.9
-    assert not store.add_once("m", NOW + 20)
-    clock.now = NOW + 10
-    assert store.add_once("m", NOW + 20)
-    assert not store.add_once("m", NOW + 20)
-
-
-@pytest.mark.parametrize("expires_at", [NOW, NOW - 1, float("nan")])
-def test_a_mark_whose_time_has_passed_is_never_new(store: SessionStore, expires_at: float) -> None:
-    assert not store.add_once("m", expires_at)
-    assert store.add_once("m", NOW + 10)
-
-
-def test_marks_and_values_do_not_meet(store: SessionStore) -> None:
-    store.put("k", b"v", NOW + 10)
-    assert store.add_once("k", NOW + 10)
-    assert store.get("k") == b"v"
-    store.remove("k")
-    assert not store.add_once("k", NOW + 10)
-    assert store.take("k") is None
-
-
-def test_f85_a_full_store_refuses_marks_and_never_drops_a_live_one(make: Make, clock: Clock) -> None:
-    store = make(max_marks=8)
-    for number in range(8):
-        assert store.add_once(f"m{number}", NOW + 10)
-    for number in range(8, 12):
-        with pytest.raises(StoreError, match="no room for another mark: 8 are live"):
-            store.add_once(f"m{number}", NOW + 10)
-    for number in range(200):
-        store.put(f"k{number}", b"v", NOW + 10)
-    clock.now = NOW + 10
-    assert store.add_once("m0", NOW + 20)  # the expired ones make room
-
-
-def test_live_marks_outlast_the_flood_of_short_ones(make: Make, clock: Clock) -> None:
-    store = make(max_marks=100)
-    assert store.add_once("long", NOW + 10_000)
-    for number in range(2000):
-        assert store.add_once(f"m{number}", clock.now + 10)
-        clock.now += 1
-    assert not store.add_once("long", NOW + 10_000)
-
-
-# --- closing ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_closed_store_says_so(store: SessionStore) -> None:
-    store.put("k", b"v", NOW + 10)
-    store.close()
-    store.close()
-    calls: list[Callable[[], object]] = [
-        lambda: store.get("k"),
-        lambda: store.take("k"),
-        lambda: store.put("k", b"v", NOW + 10),
-        lambda: store.remove("k"),
-        lambda: store.add_once("k", NOW + 10),
-    ]
-    for call in calls:
-        with pytest.raises(StoreError, match="closed"):
-            call()
-
-
-# --- at the same time ------------------------------------------------------------------------------------------------
-
-
-def test_of_many_threads_one_takes_each_value(store: SessionStore) -> None:
-    keys = [f"k{number}" for number in range(50)]
-    for key in keys:
-        store.put(key, key.encode(), NOW + 10)
-    with ThreadPoolExecutor(8) as pool:
-        taken = list(pool.map(lambda _: [store.take(key) for key in keys], range(8)))
-    assert Counter(value for values in taken for value in values if value) == {key.encode(): 1 for key in keys}
-
-
-def test_of_many_threads_one_sets_each_mark(store: SessionStore) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda number: store.add_once(f"m{number % 50}", NOW + 10), range(400)))
-    assert sum(answers) == 50
-
-
-def test_f75_one_id_put_at_the_same_time_leaves_one_whole_value(store: SessionStore) -> None:
-    values = [bytes([number]) * 400 for number in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda value: [store.put("k", value, NOW + 10) for _ in range(25)], values))
-    assert store.take("k") in values
-    assert store.take("k") is None
-
-
-def test_f70_the_bound_holds_while_other_threads_take_and_remove(make: Make) -> None:
-    store = make(max_entries=20)
-    stop = threading.Event()
-    sizes: list[int] = []
-
-    def disturb() -> None:
-        while not stop.is_set():
-            for number in range(0, 200, 3):
-                store.take(f"k{number}")
-                store.remove(f"k{number + 1}")
-
-    threads = [threading.Thread(target=disturb) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for number in range(200):
-        store.put(f"k{number}", b"v", NOW + 10)
-        sizes.append(len(store))  # type: ignore[arg-type]
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert max(sizes) <= 20
-
-
-# --- against a model -------------------------------------------------------------------------------------------------
-
-
-class Model(RuleBasedStateMachine):
-    """A store behaves as a dictionary with expiry, whatever the order of calls."""
-
-    keys = st.sampled_from("abcd")
-    lifetimes = st.integers(-1, 20)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clock = Clock()
-        self.store: SessionStore = self.make_store()
-        self.values: dict[str, tuple[bytes, float]] = {}
-        self.marks: dict[str, float] = {}
-
-    def make_store(self) -> SessionStore:
-        return MemoryStore(clock=self.clock)
-
-    def live(self, key: str) -> bytes | None:
-        value, expires_at = self.values.get(key, (b"", 0.0))
-        return value if self.clock.now < expires_at else None
-
-    @rule(key=keys, value=st.binary(max_size=8), lifetime=lifetimes)
-    def put(self, key: str, value: bytes, lifetime: int) -> None:
-        self.store.put(key, value, self.clock.now + lifetime)
-        self.values[key] = (value, self.clock.now + lifetime)
-
-    @rule(key=keys, other=keys)
-    def take(self, key: str, other: str) -> None:
-        expected = self.live(key) if self.live(key) is not None else self.live(other)
-        assert self.store.take(key, other) == expected
-        if expected is not None:  # expired ones may stay
-            self.values.pop(key, None)
-            self.values.pop(other, None)
-
-    @rule(key=keys)
-    def remove(self, key: str) -> None:
-        self.store.remove(key)
-        self.values.pop(key, None)
-
-    @rule(key=keys, lifetime=lifetimes)
-    def mark(self, key: str, lifetime: int) -> None:
-        free = not self.clock.now < self.marks.get(key, 0.0)
-        assert self.store.add_once(key, self.clock.now + lifetime) == (free and lifetime > 0)
-        if free and lifetime > 0:
-            self.marks[key] = self.clock.now + lifetime
-
-    @rule(seconds=st.integers(0, 10))
-    def wait(self, seconds: int) -> None:
-        self.clock.now += seconds
-
-    @invariant()
-    def values_are_those_of_the_model(self) -> None:
-        for key in "abcd":
-            assert self.store.get(key) == self.live(key)
-
-    def teardown(self) -> None:
-        self.store.close()
-
-
-class SQLiteModel(Model):
-    def make_store(self) -> SessionStore:
-        self.folder = Path(os.environ["TEST_STORE_FOLDER"])
-        for path in self.folder.iterdir():
-            path.unlink()
-        return SQLiteStore(self.folder / "store.db", clock=self.clock)
-
-
-def test_memory_behaves_as_the_model() -> None:
-    Model.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-    Model.TestCase().runTest()
-
-
-def test_sqlite_behaves_as_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEST_STORE_FOLDER", str(tmp_path))
-    SQLiteModel.TestCase.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
-    SQLiteModel.TestCase().runTest()
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -755,10 +414,30 @@ def test_options_come_with_the_url(tmp_path: Path) -> None:
         ("", "begins with one of"),
         ("/var/lib/sessions.db", "begins with one of"),
         ("postgres://host/db", "begins with one of memcached, memory, redis"),
-        ("redis://cache.internal/0", r"pip install 'resumption\[redis\]'"),
-        ("rediss://cache.internal/0", r"pip install 'resumption\[redis\]'"),
-        ("valkey://cache.internal", r"pip install 'resumption\[redis\]'"),
-        ("memcached://cache.internal", r"pip install 'resumption\[memcached\]'"),
+        ("redis://", "does not name its servers as it must"),
+        ("redis://one,two/0", "does not name its servers as it must"),
+        ("redis://host:none/0", "not written host, host:port"),
+        ("redis://host:70000", "not written host, host:port"),
+        ("redis://[::1/0", "this is no URL"),
+        ("redis://host/first", "a Redis database is a number"),
+        ("redis://host#x", "write %23 in passwords"),
+        ("redis://host?timeout_s=0", "timeout_s must be above 0"),
+        ("redis://host?timeout_s=nan", "timeout_s must be above 0"),
+        ("redis://host?timeout=1", "'timeout' is no option of a redis store"),
+        ("redis://host?max_connections=0", "max_connections is 1 or more"),
+        ("redis://host?ca_file=ca.pem", "belong to rediss"),
+        ("redis+cluster://host/1", "a cluster has one database"),
+        ("redis+cluster://host?wait_replicas=1", "no wait_replicas"),
+        ("redis+sentinel://host", "does not say what it must behind the host"),
+        ("redis+sentinel://host/service/x", "a Redis database is a number"),
+        ("redis+unix://host/path", "does not name its servers as it must"),
+        ("redis+unix:", "does not say what it must"),
+        ("rediss+unix:///path", "no store of the kind"),
+        ("memcached://", "names its servers or a socket"),
+        ("memcached://me:secret@host", "and no user"),
+        ("memcached://host/path", "names its servers or a socket"),
+        ("memcached://host?timeout_s=-1", "timeouts must be above 0"),
+        ("memcached://host?max_connections=0", "max_connections is 1 or more"),
         ("memory:/path", "the URL of a memory store is memory:,"),
         ("memory://host", "the URL of a memory store is memory:,"),
         ("memory:#x", "the URL of a memory store is memory:,"),
@@ -778,7 +457,171 @@ def test_urls_that_name_no_store_are_refused(url: str, why: str) -> None:
 
 
 def test_a_password_in_a_url_is_not_repeated() -> None:
-    for url in ("redis://:hunter2@cache/0", "postgres://me:hunter2@host/db", "sqlite://me:hunter2@host/x"):
+    for url in (
+        "redis://:hunter2@cache/x",
+        "redis://:hunter2@cache:x",
+        "memcached://x:hunter2@cache",
+        "postgres://me:hunter2@host/db",
+        "sqlite://me:hunter2@host/x",
+    ):
         with pytest.raises(ConfigurationError) as caught:
             open_store(url)
         assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("redis://host", ("", (("host", 6379),), 0)),
+        ("valkey://me:p%40ss@host:7000/3", ("", (("host", 7000),), 3)),
+        ("rediss://[::1]:7000?db=2&ca_file=/ca.pem", ("", (("::1", 7000),), 2)),
+        ("valkeys+cluster://a,b:7001,[2001:db8::1]", ("cluster", (("a", 6379), ("b", 7001), ("2001:db8::1", 6379)), 0)),
+        ("redis+sentinel://a,b/main/4", ("sentinel", (("a", 26_379), ("b", 26_379)), 4)),
+        ("redis+unix:///run/redis.sock?db=1", ("unix", (), 1)),
+    ],
+)
+def test_urls_of_redis_say_where_it_is(url: str, where: tuple[str, tuple[tuple[str, int], ...], int]) -> None:
+    store = open_store(url, timeout_s=0.5)
+    assert isinstance(store, RedisStore)
+    access = store.access
+    assert (access.kind, access.nodes, access.db) == where
+    assert access.settings.get("ssl", False) == url.startswith(("rediss", "valkeys"))
+    assert access.settings["socket_timeout"] == 0.5
+    assert "p@ss" not in repr(store)
+    store.close()
+
+
+def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, scheme in (("redis", "redis", "valkey+cluster"), ("pymemcache", "memcached", "memcached")):
+        monkeypatch.setitem(sys.modules, f"resumption.session.stores.{name}", None)
+        with pytest.raises(ConfigurationError, match=rf"pip install 'resumption\[{name}\]'"):
+            open_store(f"{scheme}://host")
+        assert module in sys.modules
+
+
+# --- stores that others bring ----------------------------------------------------------------------------------------
+
+OTHERS = """
+class Shelf:
+    def __init__(self, url):
+        self.url, self.values, self.marks = url, {}, set()
+    def get(self, key, other=None):
+        return self.values.get(key) or self.values.get(other)
+    def take(self, key, other=None):
+        first, second = self.values.pop(key, None), self.values.pop(other, None)
+        return first or second
+    def put(self, key, value, expires_at):
+        self.values[key] = value
+    def remove(self, key, other=None):
+        self.take(key, other)
+    def add_once(self, key, expires_at):
+        new = key not in self.marks
+        self.marks.add(key)
+        return new
+
+class Half:
+    def __init__(self, url):
+        pass
+    get = put = take = None
+
+def broken(url):
+    raise RuntimeError("password in here")
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution with stores, as an installer leaves it."""
+    site = tmp_path / "site-packages"
+    facts = site / "shelves-1.0.dist-info"
+    facts.mkdir(parents=True)
+    (site / "shelves.py").write_text(OTHERS)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: shelves\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(
+        "[resumption.stores]\nshelf = shelves:Shelf\nhalf = shelves:Half\nbroken = shelves:broken\n"
+        "gone = shelves:missing\nmemory = shelves:Shelf\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.delitem(sys.modules, "shelves", raising=False)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_store_of_five_methods_is_found_by_its_entry_point() -> None:
+    store: Any = open_store("shelf://top/1?x=y")
+    assert store.url == "shelf://top/1?x=y"
+    store.put("k", b"v", 1e11)
+    assert store.take("k") == b"v"
+    assert isinstance(open_store("memory:"), MemoryStore), "the names of our own are taken"
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("scheme", "why"),
+    [
+        ("half", "lacks get, take, put, remove, add_once"),
+        ("broken", "installed for broken: failed: RuntimeError"),
+        ("gone", "installed for gone: failed: AttributeError"),
+        ("ladder", "begins with one of broken, gone, half, memcached"),
+    ],
+)
+def test_an_installed_store_that_is_none_is_refused(scheme: str, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why) as caught:
+        open_store(f"{scheme}://hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+# --- the size of the file, and its identity ---------------------------------------------------------------------------
+
+
+def test_the_file_stays_within_its_bytes_and_goes_on_taking(path: Path, clock: Clock) -> None:
+    store = SQLiteStore(path, max_bytes=1 << 20, clock=clock)
+    for number in range(200):
+        store.put(f"k{number}", bytes(10_000), NOW + 1000 + number)
+        assert store.get(f"k{number}") == bytes(10_000)
+    store.put_many([(f"m{number}", bytes(10_000), NOW + 5000) for number in range(20)])
+    assert store.get("m19") == bytes(10_000)
+    assert path.stat().st_size <= 1 << 20
+    assert path.with_name("sessions.db-wal").stat().st_size < 24 << 20
+    assert 20 < len(store) < 105
+    store.close()
+
+
+def test_many_values_are_put_at_once_or_not_at_all(path: Path, clock: Clock) -> None:
+    store = SQLiteStore(path, clock=clock)
+    store.put("b", b"0", NOW + 10)
+    store.put_many([("a", b"1", NOW + 10), ("b", b"2", NOW - 10), ("c", b"3", NOW + 10)])
+    assert [store.get(key) for key in "abc"] == [b"1", None, b"3"]
+    with pytest.raises(StoreError, match="65537 bytes"):
+        store.put_many([("d", b"4", NOW + 10), ("e", bytes(65_537), NOW + 10)])
+    with pytest.raises(TypeError):
+        store.put_many([("d", b"4", NOW + 10), ("e", b"5", "soon")])  # type: ignore[list-item]
+    assert store.get("d") is None
+    store.put("d", b"5", NOW + 10)
+    assert store.take("d") == b"5", "no transaction is left open"
+    store.close()
+
+
+def test_f86_a_store_that_begins_anew_has_another_identity(path: Path) -> None:
+    store = SQLiteStore(path)
+    before = store.continuity()
+    assert before.keeps_marks
+    store.put("k", b"v", 1e11)
+    assert store.add_once("m", 1e11)
+    assert store.continuity() == before
+    store.close()
+    again = SQLiteStore(path)
+    assert again.continuity() == before
+    again.close()
+    for companion in path.parent.iterdir():
+        companion.unlink()
+    new = SQLiteStore(path)
+    assert new.continuity() != before
+    new.close()
+    memory = MemoryStore()
+    assert memory.continuity() == memory.continuity() != MemoryStore().continuity()
+
+
+@needs_fork
+def test_f86_a_child_of_a_store_in_memory_has_another_identity() -> None:
+    store = MemoryStore()
+    assert in_child(lambda: store.continuity().identity.encode()) != store.continuity().identity.encode()

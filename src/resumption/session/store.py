@@ -21,9 +21,9 @@ import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias, cast
-from urllib.parse import urlsplit
 
 from resumption.errors import ConfigurationError, Error
+from resumption.session.stores.addresses import split_url
 
 __all__ = ["AsyncSessionStore", "Continuity", "Entry", "SessionStore", "open_store"]
 
@@ -140,7 +140,7 @@ def open_store(url: str, *, timeout_s: float = 0.02) -> SessionStore:
     Raises `ConfigurationError` if the URL or an option is not understood, or an extra has to be installed first, and
     `StoreError` if the store cannot be opened. A server is first connected to when it is needed.
     """
-    scheme = urlsplit(url).scheme
+    scheme = split_url(url).scheme
     kind = _KINDS.get(scheme)
     if kind is None:
         return _open_installed(scheme, url)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from resumption.errors import ConfigurationError
 
-__all__ = ["Address", "Options", "parse_address", "parse_local", "parse_options"]
+__all__ = ["Address", "Options", "parse_address", "parse_local", "parse_options", "split_url"]
 
 Options: TypeAlias = Mapping[str, Callable[[str], float | int | str]]
 
@@ -29,6 +29,14 @@ class Address:
     options: Mapping[str, float | int | str] = field(default_factory=dict, repr=False)
 
 
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL. Raises `ConfigurationError` if it has none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise ConfigurationError("this is no URL: a bracket is open, or a character is not allowed") from None
+
+
 def parse_options(query: str, known: Options, scheme: str) -> dict[str, float | int | str]:
     """The options of a URL, converted. Raises `ConfigurationError` naming the first that is not understood."""
     options: dict[str, float | int | str] = {}
@@ -42,7 +50,7 @@ def parse_options(query: str, known: Options, scheme: str) -> dict[str, float | 
 
 def parse_address(url: str, default_port: int, known: Options) -> Address:
     """``scheme://[user[:password]@]host[:port][,host[:port]...][/path][?options]``. Raises `ConfigurationError`."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     user, _, hosts = parts.netloc.rpartition("@")
     username, separator, password = user.partition(":")
     if parts.fragment:
@@ -60,7 +68,7 @@ def parse_address(url: str, default_port: int, known: Options) -> Address:
 
 def parse_local(url: str, known: Options, *, has_path: bool) -> tuple[str, dict[str, Any]]:
     """Path and options of a store on this machine: ``scheme:path?options``. Raises `ConfigurationError`."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     scheme, path = parts.scheme, unquote(parts.path)
     if path.startswith("/"):
         path = "/" + path.lstrip("/")  # sqlite:////var/lib, with a fourth slash, is what some tools write

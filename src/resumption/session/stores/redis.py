@@ -25,6 +25,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from resumption.errors import StoreError
+from resumption.session import forking
 from resumption.session.store import Continuity, Entry
 from resumption.session.stores.entries import first_live, pack_entry
 from resumption.session.stores.redis_access import (
@@ -58,6 +59,7 @@ class RedisStore:
         self._is_closed = False
         self._marks_checked_at: float | None = None
         self._is_cluster = self.access.kind == "cluster"
+        forking.watch(self)
 
     @classmethod
     def from_url(cls, url: str, *, timeout_s: float = 0.02) -> Self:
@@ -109,7 +111,10 @@ class RedisStore:
             if other is None:
                 client.delete(value_name(key))
             elif self._is_cluster:
-                client.pipeline().delete(value_name(key)).delete(value_name(other)).execute()
+                pipeline = client.pipeline()
+                pipeline.delete(value_name(key))  # this one of them returns nothing to go on with
+                pipeline.delete(value_name(other))
+                pipeline.execute()
             else:
                 client.delete(value_name(key), value_name(other))
 
@@ -151,8 +156,10 @@ class RedisStore:
         self._is_closed = True
         client, self._client = self._client, None
         if client is not None:
-            with suppress(RedisError, OSError):
-                client.close()
+            manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+            for one in (client, *(manager.sentinels if manager is not None else ())):
+                with suppress(RedisError, OSError):
+                    one.close()
 
     def asynchronous(self) -> Any:
         """The same store for asyncio, with connections of its own; the caller closes it."""
@@ -176,7 +183,7 @@ class RedisStore:
     def _connect(self) -> Any:
         if self._is_closed:
             raise StoreError("the store is closed")
-        if not self._connecting.acquire(blocking=False):  # nobody waits for somebody else's network
+        if not self._connecting.acquire(timeout=self.access.timeout_s):  # somebody else waits for the network already
             raise StoreError("the session store is being connected to")
         try:
             client = self._client
@@ -193,6 +200,18 @@ class RedisStore:
         if not self.continuity().keeps_marks:
             raise StoreError(MAY_EVICT)
         self._marks_checked_at = now
+
+    # --- forks -------------------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Nothing: waiting here could mean waiting for the network."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing."""
+
+    def after_fork_in_child(self) -> None:
+        """A lock that was held is held by nobody here. Connections are left to the library, which makes new ones."""
+        self._connecting = threading.Lock()
 
 
 def _client(access: RedisAccess) -> Any:

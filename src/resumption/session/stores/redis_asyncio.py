@@ -90,7 +90,8 @@ class AsyncRedisStore:
     async def remove(self, key: str, other: str | None = None) -> None:
         """Forget the values under ``key`` and ``other``."""
         async with self._connected() as client:
-            pipeline = client.pipeline(transaction=False).delete(value_name(key))
+            pipeline = client.pipeline(transaction=False)
+            pipeline.delete(value_name(key))
             if other is not None:
                 pipeline.delete(value_name(other))
             await pipeline.execute()
@@ -115,8 +116,10 @@ class AsyncRedisStore:
         self._is_closed = True
         client, self._client = self._client, None
         if client is not None:
-            with suppress(RedisError, OSError):
-                await client.aclose()
+            manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+            for one in (client, *(manager.sentinels if manager is not None else ())):
+                with suppress(RedisError, OSError):
+                    await one.aclose()
 
     def __repr__(self) -> str:
         return f"<AsyncRedisStore {self.access!r}>"
