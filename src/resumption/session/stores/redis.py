@@ -144,12 +144,16 @@ class RedisStore:
                 names, infos = sentinel_names(1), []
             pipeline = client.pipeline(transaction=False)
             for name in names:
-                pipeline.set(name, secrets.token_hex(16), nx=True)
                 pipeline.get(name)
             if not infos:
                 pipeline.info()
             answers = pipeline.execute()
-            return continuity_of(infos or answers[-1:], answers[1 : 2 * len(names) : 2])
+            infos, tokens = infos or answers[-1:], answers[: len(names)]
+            for number, name in enumerate(names):
+                if tokens[number] is None:  # new or emptied; whoever is first gives it another sign of life
+                    client.set(name, secrets.token_hex(16), nx=True)
+                    tokens[number] = client.get(name)
+            return continuity_of(infos, tokens)
 
     def close(self) -> None:
         """Close the connections."""
