@@ -20,12 +20,11 @@ from resumption.constants import (
     MAX_ID_CONTEXT_LENGTH,
     MAX_TICKET_LIFETIME_S,
     ExtensionType,
-    NamedGroup,
     ProtocolVersion,
     PskKeyExchangeMode,
 )
 from resumption.crypto.certificates import CertifiedKey
-from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS
+from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS, default_shares
 from resumption.crypto.names import ServerName
 from resumption.crypto.signatures import CERTIFICATE_SCHEMES, SCHEMES
 from resumption.crypto.suites import DEFAULT_SUITES_12, DEFAULT_SUITES_13, SUITES, SuiteFacts
@@ -40,9 +39,6 @@ from resumption.wire.templates import ClientHelloTemplate
 
 __all__ = ["ClientConfig", "Config", "ServerConfig"]
 
-_GROUPS_12 = frozenset(
-    {NamedGroup.x25519, NamedGroup.secp256r1, NamedGroup.secp384r1, NamedGroup.secp521r1, NamedGroup.x448}
-)
 _REMEMBERED = 1024  # servers, per configuration
 _LONGEST_NAME, _LONGEST_SCHEMES = 253, 64
 K = TypeVar("K")
@@ -91,6 +87,8 @@ class Config:
             for value in values:
                 if value not in table:
                     raise ConfigurationError(f"{kind} names 0x{value:04x}, which is not supported here")
+        if self.maximum_version < ProtocolVersion.TLSv1_3 and not self.groups_12:
+            raise ConfigurationError("groups names none that TLS 1.2 can use: no handshake could succeed")
         for protocol in self.alpn:
             if not 1 <= len(protocol) <= 255:
                 raise ConfigurationError("an ALPN protocol name must have 1 to 255 bytes")
@@ -107,7 +105,7 @@ class Config:
     @cached_property
     def groups_12(self) -> tuple[int, ...]:
         """The groups that TLS 1.2 can use: those of its ECDHE suites."""
-        return tuple(group for group in self.groups if group in _GROUPS_12)
+        return tuple(group for group in self.groups if not GROUPS[group].tls13_only)
 
     @cached_property
     def suites_12(self) -> tuple[int, ...]:
@@ -144,15 +142,34 @@ class ClientConfig(Config):
     """Settings of a client.
 
     ``trust`` None means that the peer is not verified at all; ``verify_hostname`` False that its name is not.
-    ``key_shares`` is how many groups of ``groups``, from the first, get a key share in the first hello.
-    ``certified_key`` authenticates this client when a server asks.
+    ``key_shares`` says which groups get a key share in the first hello: so many of ``groups``, from the first, or those
+    named, in the order of ``groups``. None leaves it to us: with a session the group that the server took then, else
+    the first of ``groups``, and when that is a hybrid also its curve. ``certified_key`` authenticates this client when
+    a server asks.
     """
 
     trust: TrustStore | None = None
     verify_hostname: bool = True
-    key_shares: int = 1
+    key_shares: int | tuple[int, ...] | None = None
     certified_key: CertifiedKey | None = None
     isolation: str = ""  # part of every cache key: sessions of two labels never mix
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wanted = self.key_shares
+        if isinstance(wanted, int):
+            if wanted < 0:
+                raise ConfigurationError("key_shares is negative")
+        elif wanted is not None and wanted != tuple([group for group in self.groups if group in wanted]):
+            raise ConfigurationError("key_shares must name some of groups, in the same order")
+
+    @cached_property
+    def share_groups(self) -> tuple[int, ...]:
+        """The groups of the key shares for a server that is not known."""
+        wanted = self.key_shares
+        if wanted is None:
+            return default_shares(self.groups)
+        return self.groups[:wanted] if isinstance(wanted, int) else wanted
 
     def policy(self, server_name: str, send_server_name: bool, fresh: bool = False) -> ClientPolicy:
         """What the gate needs to know to decide whether a session may be offered to ``server_name``."""
@@ -202,7 +219,9 @@ class ClientConfig(Config):
     def hello_extensions(self) -> dict[int, bytes]:
         """The bodies of the ClientHello extensions that are the same for every connection, in the order sent."""
         bodies = {
-            ExtensionType.supported_groups: extensions.pack_supported_groups(self.groups),
+            ExtensionType.supported_groups: extensions.pack_supported_groups(
+                self.groups if self.maximum_version >= ProtocolVersion.TLSv1_3 else self.groups_12
+            ),
             ExtensionType.signature_algorithms: extensions.pack_signature_algorithms(self.schemes),
         }
         if self.minimum_version <= ProtocolVersion.TLSv1_2:

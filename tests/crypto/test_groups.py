@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumption.constants import NamedGroup
-from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS, HYBRID_GROUPS, GroupFacts, by_name, generate, respond
+from resumption.crypto.groups import (
+    DEFAULT_GROUPS,
+    GROUPS,
+    HYBRID_GROUPS,
+    GroupFacts,
+    by_name,
+    default_shares,
+    generate,
+    respond,
+)
 from resumption.errors import ConfigurationError, IllegalParameter
 from tests.crypto.traces import Trace
 
@@ -232,12 +241,28 @@ def test_a_hybrid_refuses_a_bad_part_of_either_kind(group: int) -> None:
         respond(group, bad_kem)
 
 
+# --- the shares of one hello ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.proves("9846:4.3.8:2")
+def test_a_hybrid_and_its_curve_have_keys_of_their_own() -> None:
+    hybrid, curve = generate(G.X25519MLKEM768), generate(G.x25519)
+    assert hybrid.public[1184:] != curve.public
+
+
+def test_default_shares_are_the_first_group_and_the_curve_of_a_hybrid() -> None:
+    assert default_shares((G.x25519, G.secp256r1)) == (G.x25519,)
+    assert default_shares((G.X25519MLKEM768, G.secp256r1, G.x25519)) == (G.X25519MLKEM768, G.x25519)
+    assert default_shares((G.X25519MLKEM768, G.secp256r1)) == (G.X25519MLKEM768,)
+    assert default_shares((G.secp256r1, G.X25519MLKEM768, G.x25519)) == (G.secp256r1,)
+
+
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
 def test_defaults() -> None:
-    assert DEFAULT_GROUPS[0] == G.x25519
-    assert set(DEFAULT_GROUPS) == {G.x25519, G.secp256r1, G.secp384r1, G.secp521r1, G.x448}
+    assert DEFAULT_GROUPS[:2] == (G.X25519MLKEM768, G.x25519)
+    assert set(DEFAULT_GROUPS[1:]) == {G.x25519, G.secp256r1, G.secp384r1, G.secp521r1, G.x448}
     assert set(HYBRID_GROUPS) == {G.X25519MLKEM768, G.SecP256r1MLKEM768, G.SecP384r1MLKEM1024}
     assert all(GROUPS[group].tls13_only for group in HYBRID_GROUPS)
 
@@ -258,5 +283,6 @@ def test_an_unknown_group_is_our_mistake() -> None:
         by_name("ffdhe9000")
     with pytest.raises(ConfigurationError, match="0x0999"):
         generate(0x0999)
-    with pytest.raises(ConfigurationError, match="ffdhe2048"):
-        respond(G.ffdhe2048, b"")
+    for group in (258, 4097):  # ffdhe4096, and a number of nobody's
+        with pytest.raises(ConfigurationError, match=f"0x{group:04x}"):
+            respond(group, b"")

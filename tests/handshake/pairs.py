@@ -33,6 +33,7 @@ from tests.pki import Credential, Pki
 TLS12 = int(ProtocolVersion.TLSv1_2)
 TLS13 = int(ProtocolVersion.TLSv1_3)
 VERSIONS = (TLS12, TLS13)
+CURVES = tuple(group for group in groups.DEFAULT_GROUPS if group not in groups.HYBRID_GROUPS)  # what `SameShares` knows
 Tap = Callable[[bytes], bytes]
 
 
@@ -216,6 +217,7 @@ class World:
             "tickets": self.tickets,
             "clock": self.clock,
             "random": self.random,
+            "groups": CURVES,
         }
         return ServerConfig(**{**settings, **changes})
 
@@ -224,17 +226,23 @@ class World:
             "trust": trust(self.pki.trust_pem),
             "clock": self.clock,
             "random": self.random,
+            "groups": CURVES,
         }
         return ClientConfig(**{**settings, **changes})
 
     def server_context(self, **changes: Any) -> ServerContext:
         """A context; ``leaf`` is another certificate than the world's."""
         leaf: Credential = changes.pop("leaf", self.leaf)
-        settings: dict[str, Any] = {"clock": self.clock, "random": self.random}
+        settings: dict[str, Any] = {"clock": self.clock, "random": self.random, "groups": CURVES}
         return ServerContext(leaf.chain_pem, leaf.key_pem, **{**settings, **changes})
 
     def client_context(self, **changes: Any) -> ClientContext:
-        settings: dict[str, Any] = {"trust": self.pki.trust_pem, "clock": self.clock, "random": self.random}
+        settings: dict[str, Any] = {
+            "trust": self.pki.trust_pem,
+            "clock": self.clock,
+            "random": self.random,
+            "groups": CURVES,
+        }
         identity: Credential | None = changes.pop("identity", None)
         if identity is not None:
             settings.update(certificate=identity.chain_pem, private_key=identity.key_pem)

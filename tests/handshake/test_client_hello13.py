@@ -9,6 +9,7 @@ import pytest
 from resumption.connection import Connection
 from resumption.constants import ExtensionType as E
 from resumption.constants import HandshakeType as H
+from resumption.crypto.groups import GROUPS
 from resumption.crypto.schedule13 import EarlySecret
 from resumption.crypto.suites import SUITES
 from resumption.errors import (
@@ -56,7 +57,7 @@ REFUSED: list[tuple[str, dict[str, Any], type[PeerError]]] = [
     ("no key share", {"drop": (51,)}, MissingExtension),
     ("half a key share", {"add": {51: b"\0\x1d\0"}}, DecodeError),
     ("a share of a group without one", {"add": {51: ext.pack_key_share_server((P256, b"x"))}}, IllegalParameter),
-    ("a share of a group not offered", {"add": {51: ext.pack_key_share_server((256, b"x"))}}, IllegalParameter),
+    ("a share of a group not offered", {"add": {51: ext.pack_key_share_server((258, b"x"))}}, IllegalParameter),
     ("a short share", {"add": {51: ext.pack_key_share_server((X25519, b"x" * 31))}}, IllegalParameter),
     ("a share of zero", {"add": {51: ext.pack_key_share_server((X25519, bytes(32)))}}, IllegalParameter),
     ("an answer to nothing", {"add": {UNKNOWN: b""}}, UnsupportedExtension),
@@ -102,10 +103,10 @@ def test_f46_messages_behind_the_finished_in_its_record_are_unexpected(world: Wo
     peer.say_finished(behind=peer.ticket().pack()).refused(UnexpectedMessage)
 
 
-@pytest.mark.parametrize("group", [X25519, P256, P384, 25, 30, 0x11EC])
+@pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("suite", [0x1301, 0x1302, 0x1303])
 def test_any_offered_suite_and_group_may_be_chosen(world: World, suite: int, group: int) -> None:
-    config = world.client_config(groups=(0x11EC, X25519, P256, P384, 25, 30), key_shares=6)
+    config = world.client_config(groups=tuple(GROUPS), key_shares=(group,))
     subject = Connection(config, server_name="localhost")
     peer = Server13(subject, certified(world.leaf), suite=suite, group=group)
     peer.connect().accepted()

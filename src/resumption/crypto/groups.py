@@ -9,8 +9,8 @@ equation (section 4.3.8.2), for X25519 and X448 that the result is not all zero 
 encapsulation key check of FIPS 203. What does not pass is `IllegalParameter`.
 
 The hybrids concatenate shares and secrets in the order of their definitions (draft-ietf-tls-ecdhe-mlkem): ML-KEM first
-in X25519MLKEM768, ECDH first in the two with NIST curves. Finite-field groups are left out: `cryptography` announces
-the end of its FFDH, and no client needs them.
+in X25519MLKEM768, ECDH first in the two with NIST curves. Where the OpenSSL beneath `cryptography` has no ML-KEM they
+are not in the table, nor are the finite fields (`finite_field`) where `cryptography` has let go of those.
 """
 
 from __future__ import annotations
@@ -19,13 +19,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from resumption.constants import NamedGroup, name_of
+from resumption.crypto.finite_field import AVAILABLE, FiniteField
 from resumption.errors import ConfigurationError, IllegalParameter
 
-__all__ = ["DEFAULT_GROUPS", "GROUPS", "HYBRID_GROUPS", "GroupFacts", "KeyShare", "by_name", "generate", "respond"]
+__all__ = [
+    "DEFAULT_GROUPS",
+    "GROUPS",
+    "HYBRID_GROUPS",
+    "GroupFacts",
+    "KeyShare",
+    "by_name",
+    "default_shares",
+    "generate",
+    "respond",
+]
 
 
 class KeyShare:
@@ -183,13 +195,38 @@ class _Hybrid:
         return first_public + second_public, first_secret + second_secret
 
 
+class _FiniteField:
+    """As `finite_field` has it, with our error for a bad share."""
+
+    def __init__(self, name: str, bits: int, offset: int) -> None:
+        self._name = name
+        self._field = FiniteField(bits, offset)
+
+    def generate(self) -> tuple[bytes, Callable[[bytes], bytes]]:
+        public, finish_plainly = self._field.generate()
+
+        def finish(peer_share: bytes) -> bytes:
+            try:  # ValueError: wrong length, or out of range
+                return finish_plainly(peer_share)
+            except ValueError:
+                raise _bad_share(self._name, peer_share) from None
+
+        return public, finish
+
+    def respond(self, peer_share: bytes) -> tuple[bytes, bytes]:
+        try:
+            return self._field.respond(peer_share)
+        except ValueError:
+            raise _bad_share(self._name, peer_share) from None
+
+
 def _bad_share(name: str, share: bytes) -> IllegalParameter:
     return IllegalParameter(f"the peer's {name} key share of {len(share)} bytes is not valid")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupFacts:
-    """One group. Lengths are in bytes; ``tls13_only``: has no meaning in TLS 1.2.
+    """One group. Lengths are in bytes; ``tls13_only``: has no meaning in TLS 1.2. ``curve``: a hybrid's curve, else 0.
 
     ``openssl_name`` is what OpenSSL's ``SSL_group_to_name`` says; ``aliases`` are further names people write.
     """
@@ -202,6 +239,7 @@ class GroupFacts:
     server_share_length: int
     secret_length: int
     tls13_only: bool
+    curve: int
     exchange: _Exchange
 
 
@@ -211,8 +249,20 @@ def _facts(
     lengths: tuple[int, int, int],
     *aliases: str,
     tls13_only: bool = False,
+    curve: int = 0,
 ) -> GroupFacts:
-    return GroupFacts(int(group), group.name, group.name, aliases, *lengths, tls13_only, exchange)
+    return GroupFacts(int(group), group.name, group.name, aliases, *lengths, tls13_only, int(curve), exchange)
+
+
+def _has_ml_kem() -> bool:
+    """Whether the OpenSSL beneath has ML-KEM: asked by a key that is refused at once, either way."""
+    try:
+        mlkem.MLKEM768PublicKey.from_public_bytes(b"")
+    except UnsupportedAlgorithm:  # pragma: no cover - OpenSSL before 3.5
+        return False
+    except ValueError:
+        return True
+    return True  # pragma: no cover
 
 
 _P256, _P384, _P521 = _NistCurve(ec.SECP256R1()), _NistCurve(ec.SECP384R1()), _NistCurve(ec.SECP521R1())
@@ -220,39 +270,49 @@ _ML_KEM_768 = _MlKem(mlkem.MLKEM768PrivateKey.generate, mlkem.MLKEM768PublicKey.
 _ML_KEM_1024 = _MlKem(mlkem.MLKEM1024PrivateKey.generate, mlkem.MLKEM1024PublicKey.from_public_bytes)
 _G = NamedGroup
 
-_ALL = (
+_CLASSICAL = (
     _facts(_G.x25519, _X25519(), (32, 32, 32)),
     _facts(_G.secp256r1, _P256, (65, 65, 32), "P-256", "prime256v1"),
     _facts(_G.secp384r1, _P384, (97, 97, 48), "P-384"),
     _facts(_G.secp521r1, _P521, (133, 133, 66), "P-521"),
     _facts(_G.x448, _X448(), (56, 56, 56)),
+)
+_HYBRIDS = (
     _facts(
         _G.X25519MLKEM768,
         _Hybrid("X25519MLKEM768", _ML_KEM_768, _X25519(), (1184, 1088)),
         (1216, 1120, 64),
         tls13_only=True,
+        curve=_G.x25519,
     ),
     _facts(
         _G.SecP256r1MLKEM768,
         _Hybrid("SecP256r1MLKEM768", _P256, _ML_KEM_768, (65, 65)),
         (1249, 1153, 64),
         tls13_only=True,
+        curve=_G.secp256r1,
     ),
     _facts(
         _G.SecP384r1MLKEM1024,
         _Hybrid("SecP384r1MLKEM1024", _P384, _ML_KEM_1024, (97, 97)),
         (1665, 1665, 80),
         tls13_only=True,
+        curve=_G.secp384r1,
     ),
 )
+_FINITE_FIELDS = (
+    _facts(_G.ffdhe2048, _FiniteField("ffdhe2048", 2048, 560_316), (256, 256, 256), tls13_only=True),
+    _facts(_G.ffdhe3072, _FiniteField("ffdhe3072", 3072, 2_625_351), (384, 384, 384), tls13_only=True),
+)
+_ALL: tuple[GroupFacts, ...] = (*(_HYBRIDS if _has_ml_kem() else ()), *_CLASSICAL, *(_FINITE_FIELDS if AVAILABLE else ()))
 
 GROUPS: dict[int, GroupFacts] = {facts.group: facts for facts in _ALL}
 """Every group by its number."""
 
-DEFAULT_GROUPS: tuple[int, ...] = tuple(facts.group for facts in _ALL if not facts.tls13_only)
-"""In order of preference; the first is the one share that a client sends."""
-HYBRID_GROUPS: tuple[int, ...] = tuple(facts.group for facts in _ALL if facts.tls13_only)
-"""Post-quantum hybrids, TLS 1.3 only: put one before `DEFAULT_GROUPS` to use it."""
+HYBRID_GROUPS: tuple[int, ...] = tuple(facts.group for facts in _ALL if facts.curve)
+"""Post-quantum hybrids, TLS 1.3 only; empty without ML-KEM."""
+DEFAULT_GROUPS: tuple[int, ...] = (*HYBRID_GROUPS[:1], *(facts.group for facts in _CLASSICAL))
+"""In order of preference: X25519MLKEM768 where there is ML-KEM, then the elliptic curves."""
 
 _BY_NAME = {name.upper(): facts for facts in _ALL for name in (facts.name, facts.openssl_name, *facts.aliases)}
 
@@ -285,3 +345,13 @@ def respond(group: int, peer_share: bytes) -> tuple[bytes, bytes]:
     not in `GROUPS`: the handshake only takes groups that both sides have.
     """
     return _exchange_of(group).respond(peer_share)
+
+
+def default_shares(groups: tuple[int, ...]) -> tuple[int, ...]:
+    """The groups to send shares of to a server that is not known: the first, and with a hybrid also its curve.
+
+    A server without ML-KEM then needs no second hello. See docs/adr on default key shares.
+    """
+    first = groups[0]
+    facts = GROUPS.get(first)
+    return (first, facts.curve) if facts is not None and facts.curve in groups else (first,)

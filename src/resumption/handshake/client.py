@@ -91,7 +91,10 @@ def start_client(
     session_id = b""
     shares: tuple[KeyShare, ...] = ()
     if config.maximum_version >= _TLS13:
-        shares = tuple([generate(group) for group in config.groups[: config.key_shares]])
+        groups = config.share_groups
+        if session is not None and config.key_shares is None and data.version == _TLS13 and data.group in config.groups:
+            groups = (data.group,)  # what the server took then it takes now
+        shares = tuple([generate(group) for group in groups])
         if len(shares) == 1:
             bodies[_KEY_SHARE] = pack_one_key_share(shares[0].group, shares[0].public)
         else:

@@ -55,6 +55,7 @@ class Ours:
             "minimum_version": terms.version,
             "maximum_version": terms.version,
             "suites": (int(terms.suite),),
+            "groups": (GROUP,),
         }
         self._terms = terms
         self.handshakes = 0
