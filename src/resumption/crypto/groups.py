@@ -304,7 +304,11 @@ _FINITE_FIELDS = (
     _facts(_G.ffdhe2048, _FiniteField("ffdhe2048", 2048, 560_316), (256, 256, 256), tls13_only=True),
     _facts(_G.ffdhe3072, _FiniteField("ffdhe3072", 3072, 2_625_351), (384, 384, 384), tls13_only=True),
 )
-_ALL: tuple[GroupFacts, ...] = (*(_HYBRIDS if _has_ml_kem() else ()), *_CLASSICAL, *(_FINITE_FIELDS if AVAILABLE else ()))
+_ALL: tuple[GroupFacts, ...] = (
+    *(_HYBRIDS if _has_ml_kem() else ()),
+    *_CLASSICAL,
+    *(_FINITE_FIELDS if AVAILABLE else ()),
+)
 
 GROUPS: dict[int, GroupFacts] = {facts.group: facts for facts in _ALL}
 """Every group by its number."""
