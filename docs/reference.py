@@ -167,7 +167,8 @@ def members(found: Found) -> dict[str, ast.stmt]:
     """Public members by name; an override hides what it overrides."""
     known: dict[str, ast.stmt] = {}
     protocol = find(*INNER.get(found.node.name, ".").rsplit(".", 1))
-    inner = INNER_NAMES | set(defined(protocol.node) if protocol else ())
+    protocols = (protocol, *bases(protocol)) if protocol else ()
+    inner = INNER_NAMES.union(*(defined(each.node) for each in protocols))
     for owner in (found, *bases(found)):
         assert isinstance(owner.node, ast.ClassDef)
         for node in owner.node.body:

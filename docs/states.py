@@ -103,7 +103,9 @@ class Machine:
         known = self.modules.get(module)
         if known is None or name not in known.classes:
             return []
-        return [base for expression in known.classes[name].bases if (base := self.resolve(module, expression))]
+        expressions = known.classes[name].bases
+        names = [each.value if isinstance(each, ast.Subscript) else each for each in expressions]
+        return [base for each in names if (base := self.resolve(module, each))]
 
     def is_state(self, key: Key) -> bool:
         return any(base == BASE or self.is_state(base) for base in self.base_keys(key))

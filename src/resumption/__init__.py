@@ -23,10 +23,12 @@ from resumption.errors import (
 )
 from resumption.handshake.events import (
     DataReceived,
+    Failed,
     HandshakeCompleted,
     KeysUpdated,
     NeedSession,
     PeerClosed,
+    Question,
     SessionIssued,
 )
 from resumption.server_context import ServerContext
@@ -44,12 +46,14 @@ __all__ = [
     "Connection",
     "DataReceived",
     "Error",
+    "Failed",
     "HandshakeCompleted",
     "KeysUpdated",
     "Mechanism",
     "NeedSession",
     "PeerClosed",
     "PeerError",
+    "Question",
     "Reason",
     "ReferenceCountError",
     "Resumption",

@@ -16,7 +16,7 @@ from resumption.channel import Channel
 from resumption.config import ClientConfig, ServerConfig
 from resumption.crypto.suites import SUITES
 from resumption.errors import Error, UsageError
-from resumption.handshake.events import Event, HandshakeCompleted, NeedSession, SessionIssued
+from resumption.handshake.events import AnswersAtOnce, Event, HandshakeCompleted, SessionIssued
 from resumption.session.model import Holder, Session, SessionData
 from resumption.session.verdicts import Reason, Resumption
 
@@ -30,14 +30,8 @@ NotResumable: TypeAlias = Callable[[Any, bool], object]
 """Has a new TLS 1.2 session not resumed if it returns something true: (connection, is forward secure)."""
 
 
-class Host(Protocol):
+class Host(AnswersAtOnce, Protocol):
     """Who made the connection: a context. Called from inside the engine, on the thread that drives it."""
-
-    def find_session(self, connection: SessionOwner, question: NeedSession) -> Session | None:
-        """The session that ``question`` names, with a reference held by ``connection.holder``; None if not known."""
-
-    def must_ask_outside(self, connection: SessionOwner) -> bool:
-        """Whether a question that `find_session` could not answer goes to the driver."""
 
     def new_session_id(self, connection: SessionOwner, version: int) -> bytes:
         """An id for a new session; empty where sessions are not kept."""

@@ -9,9 +9,19 @@ import pytest
 from resumption.connection import Connection
 from resumption.constants import AlertDescription as A
 from resumption.constants import HandshakeType
-from resumption.errors import AlertReceived, Error, UnexpectedEOF, UnexpectedMessage
+from resumption.errors import AlertReceived, Error, InternalError, UnexpectedEOF, UnexpectedMessage
 from resumption.handshake import server12, server13
-from resumption.handshake.events import HandshakeCompleted, NeedSession
+from resumption.handshake.events import (
+    PENDING,
+    AnswersAtOnce,
+    Failed,
+    HandshakeCompleted,
+    NeedSession,
+    Pending,
+    Question,
+)
+from resumption.handshake.server import ExpectClientHello
+from resumption.handshake.state import AwaitingAnswer, Output, State
 from resumption.ownership import SessionOwner
 from resumption.server_context import ServerContext
 from resumption.session.model import Session
@@ -238,3 +248,91 @@ def test_an_invalid_key_share_behind_a_good_binder_gives_the_reference_back(worl
         list(peer.subject.answer(question_of(peer), session))
     peer.subject.free()
     assert session.is_freed
+
+
+class Guess(Question[int]):
+    """A question of another kind: its answer is a number, and what it holds is counted."""
+
+    def __init__(self, at_once: int | Pending = PENDING) -> None:
+        self.answered_at_once = at_once
+        self.dropped: list[int] = []
+
+    def at_once(self, host: AnswersAtOnce | None, connection: Any) -> int | Pending:
+        return self.answered_at_once
+
+    def fallback(self, error: Exception | None) -> int:
+        if error is not None:
+            raise error
+        return -1
+
+    def discard(self, answer: int, connection: Any) -> None:
+        self.dropped.append(answer)
+
+
+class Guessing(AwaitingAnswer[int]):
+    """What became of it."""
+
+    def __init__(self) -> None:
+        self.answers: list[int] = []
+
+    def on_answer(self, answer: int, out: Output) -> State:
+        self.answers.append(answer)
+        return ExpectClientHello(out.config)  # type: ignore[attr-defined]
+
+
+def guessing(context: Asking, question: Guess) -> tuple[Connection, Guessing]:
+    """A server whose next message, whatever it is, makes it ask ``question``."""
+    state = Guessing()
+
+    class Curious(State):
+        def receive(self, raw: bytes, out: Output) -> State:
+            out.ask(question)
+            return state
+
+    connection = context.connection()
+    connection._begun = True
+    connection._state = Curious()
+    return connection, state
+
+
+def test_every_kind_of_question_is_asked_answered_once_and_dropped_when_late(context: Asking) -> None:
+    question = Guess()
+    connection, state = guessing(context, question)
+    assert list(connection.receive_data(record(HANDSHAKE, SAMPLES[HandshakeType.finished]))) == [question]
+    assert connection.bytes_needed == 0
+    assert list(connection.answer(Guess(), 1)) == []
+    assert state.answers == []
+    assert list(connection.answer(question, 2)) == []
+    assert list(connection.answer(question, 3)) == []
+    assert list(connection.answer(question, Failed())) == []
+    assert state.answers == [2]
+    assert question.dropped == [3]
+    assert connection.bytes_needed == 5
+
+
+def test_a_question_that_is_answered_at_once_never_reaches_the_driver(context: Asking) -> None:
+    connection, state = guessing(context, Guess(7))
+    assert list(connection.receive_data(record(HANDSHAKE, SAMPLES[HandshakeType.finished]))) == []
+    assert state.answers == [7]
+
+
+def test_a_question_without_an_answer_falls_back_or_ends_the_connection(context: Asking) -> None:
+    question = Guess()
+    connection, state = guessing(context, question)
+    connection.receive_data(record(HANDSHAKE, SAMPLES[HandshakeType.finished]))
+    connection.answer(question, Failed())
+    assert state.answers == [-1]
+    connection, state = guessing(context, question)
+    connection.receive_data(record(HANDSHAKE, SAMPLES[HandshakeType.finished]))
+    with pytest.raises(InternalError):
+        list(connection.answer(question, Failed(ValueError("no idea"))))
+    assert state.answers == []
+    assert connection.data_to_send() == record(21, bytes((2, A.internal_error)))
+    assert list(connection.answer(question, 5)) == []
+
+
+def test_a_question_that_does_not_say_how_it_is_answered_ends_the_connection() -> None:
+    with pytest.raises(InternalError, match="nobody to ask"):
+        Question.fetch(Guess(), None, None)
+    with pytest.raises(InternalError, match="not answered"):
+        Question.fallback(Guess(), None)

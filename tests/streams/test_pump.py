@@ -6,7 +6,7 @@ import pytest
 
 from resumption.connection import Connection
 from resumption.errors import AlertReceived, BadRecordMac, ConnectionFailed, DecryptError, UnexpectedEOF, UsageError
-from resumption.handshake.events import NeedSession
+from resumption.handshake.events import Failed, NeedSession
 from resumption.session.model import Session
 from resumption.session.verdicts import Mechanism
 from resumption.streams.pump import Pump, as_bytes, body_length
@@ -228,7 +228,7 @@ def test_a_store_that_fails_is_a_miss_and_its_words_stay_inside(world: World, ca
             while pump.errands:
                 errand = pump.errands.popleft()
                 answer = pump.run(errand)
-                assert answer is None
+                assert isinstance(answer, Failed)
                 pump.settle(errand, answer)
                 exchange(pump, client)
         assert pump.is_complete

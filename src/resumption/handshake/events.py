@@ -1,26 +1,41 @@
 """What a connection tells its driver, and what it asks.
 
-Events are values: nothing happens when one is ignored, except for a question (`NeedSession`), which holds the
-handshake up until it is answered. Sessions inside events are borrowed from the connection, as ``SSL_get0_session``
-lends them: take one with ``session.up_ref()`` to keep it beyond the next call into the connection.
+Events are values: nothing happens when one is ignored, except for a `Question`, which holds the handshake up until it
+is answered. Each kind of question is one class that knows the type of its answer, who may give it at once, how to fetch
+it from outside, and what is safe to assume when nobody can tell: the engine and the drivers treat all kinds alike.
+
+Sessions inside events are borrowed from the connection, as ``SSL_get0_session`` lends them: take one with
+``session.up_ref()`` to keep it beyond the next call into the connection.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
-from resumption.session.model import Session
+from resumption.errors import InternalError
+from resumption.session.model import Holder, Session
 from resumption.session.verdicts import Mechanism, Resumption
 
 __all__ = [
+    "PENDING",
+    "AnswersAtOnce",
+    "AnswersOutside",
     "DataReceived",
     "Event",
+    "Failed",
     "HandshakeCompleted",
     "KeysUpdated",
     "NeedSession",
     "PeerClosed",
+    "Pending",
+    "Question",
     "SessionIssued",
 ]
+
+
+A = TypeVar("A")
 
 
 class Event:
@@ -60,15 +75,104 @@ class PeerClosed(Event):
     """The peer sent close_notify: it will send nothing more, and nothing was cut off. RFC 9846, section 6.1."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NeedSession(Event):
-    """A question: does anyone hold the session ``session_id``? Answer with ``connection.answer(question, session)``.
+class _Pending(Enum):
+    PENDING = "pending"
 
-    Only asked where the lookup may lie outside this process. The answer is a `Session` whose reference passes to the
-    connection, or None. Whatever is answered still has to pass the gate.
+
+PENDING: Final = _Pending.PENDING
+Pending: TypeAlias = Literal[_Pending.PENDING]
+"""In place of an answer: it is not known here, and the driver has to fetch it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """In place of an answer: there is none to be had. ``error`` is why; None if there was nobody to ask."""
+
+    error: Exception | None = None
+
+
+class Holds(Protocol):
+    """Whoever a question belongs to: a connection."""
+
+    holder: Holder
+
+
+class AnswersAtOnce(Protocol):
+    """What a context answers from inside the engine. `resumption.ownership.Host` is all of it."""
+
+    def find_session(self, connection: Any, question: NeedSession) -> Session | None:
+        """The session that ``question`` names, with a reference held by ``connection.holder``; None if not known."""
+
+    def must_ask_outside(self, connection: Any) -> bool:
+        """Whether a session that `find_session` does not know may be known outside."""
+
+
+class AnswersOutside(Protocol):
+    """What may block while it answers. `resumption.streams.outside.Outside` is all of it."""
+
+    def find_session(self, connection: Any, question: NeedSession) -> Session | None:
+        """The session that ``question`` names, with a reference held by ``connection.holder``; None if not known."""
+
+
+class Question(Event, Generic[A]):
+    """Base of all questions, each of which holds the handshake up. ``A`` is the type of the answer.
+
+    The context is asked first (`at_once`). If it leaves the question pending, it becomes an event: answer it by
+    ``connection.answer(question, question.fetch(outside, connection))``, or in any other way, or with `Failed`.
+    """
+
+    __slots__ = ()
+
+    needs_outside: ClassVar[bool] = True  # whether `fetch` has nobody to ask when there is no outside
+
+    def at_once(self, host: AnswersAtOnce | None, connection: Any) -> A | Pending:
+        """The context's answer, from inside the engine; it must not wait for anything."""
+        return PENDING
+
+    def fetch(self, outside: AnswersOutside | None, connection: Any) -> A:
+        """The answer from outside. May block, on any thread, and raise anything, which makes the answer `Failed`."""
+        raise InternalError(f"a {type(self).__name__} has nobody to ask")
+
+    def fallback(self, error: Exception | None) -> A:
+        """What is safe to go on with when there is no answer. What it raises ends the connection instead."""
+        raise InternalError(f"a {type(self).__name__} was not answered") from error
+
+    def discard(self, answer: A, connection: Holds) -> None:
+        """Give back what an answer holds that came too late."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeedSession(Question["Session | None"]):
+    """Does anyone hold the session ``session_id``? The answer is a `Session` whose reference passes to the connection,
+    or None.
+
+    Only asked where the lookup may lie outside this process. Whatever is answered still has to pass the gate. A lookup
+    that fails is a miss.
     """
 
     session_id: bytes
     version: int
     mechanism: Mechanism
     partition: bytes
+
+    def at_once(self, host: AnswersAtOnce | None, connection: Any) -> Session | Pending | None:
+        """From the context's own cache, or from the application's callback."""
+        if host is None:
+            return None
+        session = host.find_session(connection, self)
+        if session is None and host.must_ask_outside(connection):
+            return PENDING
+        return session
+
+    def fetch(self, outside: AnswersOutside | None, connection: Any) -> Session | None:
+        """From the store."""
+        return outside.find_session(connection, self) if outside is not None else None
+
+    def fallback(self, error: Exception | None) -> Session | None:
+        """A miss."""
+        return None
+
+    def discard(self, answer: Session | None, connection: Holds) -> None:
+        """Its reference is the connection's."""
+        if answer is not None:
+            answer.release(connection.holder)

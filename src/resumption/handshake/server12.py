@@ -116,16 +116,16 @@ def _find_session(choice: Choice, out: Output) -> Next:
 
 
 @frozen
-class AwaitSession(AwaitingAnswer):
+class AwaitSession(AwaitingAnswer["Session | None"]):
     """Awaiting an answer to the question who holds the session with the client's id."""
 
     choice: Choice
 
-    def on_answer(self, session: Session | None, out: Output) -> Next:
-        """Go on with ``session``, whose reference the connection now holds, or with a full handshake."""
-        if session is None:
+    def on_answer(self, answer: Session | None, out: Output) -> Next:
+        """Go on with the session, whose reference the connection now holds, or with a full handshake."""
+        if answer is None:
             return _answer_full(self.choice, Reason.UNKNOWN, out)
-        return _judge(self.choice, session, Mechanism.SESSION_ID, out)
+        return _judge(self.choice, answer, Mechanism.SESSION_ID, out)
 
 
 def _judge(choice: Choice, session: Session, mechanism: Mechanism, out: Output) -> Next:

@@ -260,15 +260,16 @@ def judge(choice: Choice, session: Session, secret: bytes, mechanism: Mechanism)
 
 
 @frozen
-class AwaitSession(AwaitingAnswer):
+class AwaitSession(AwaitingAnswer["Session | None"]):
     """Awaiting an answer to the question who holds a session. No message may come meanwhile."""
 
     choice: Choice
     position: int
     reason: Reason | None
 
-    def on_answer(self, session: Session | None, out: Output) -> AwaitSession | Answered:
-        """Go on with ``session``, whose reference the connection now holds, or with the next identity."""
+    def on_answer(self, answer: Session | None, out: Output) -> AwaitSession | Answered:
+        """Go on with the session, whose reference the connection now holds, or with the next identity."""
+        session = answer
         if session is None:
             return choose_session(self.choice, self.position + 1, Reason.UNKNOWN, out)
         secret = session.secret

@@ -8,7 +8,7 @@ else. The return annotations of the handlers are the transitions: ``docs/states.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from resumption.constants import HandshakeType, name_of
 from resumption.errors import UnexpectedMessage, UsageError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from resumption.constants import AlertDescription
     from resumption.crypto.hashes import HashFacts
     from resumption.crypto.protection import RecordOpener, RecordSealer
-    from resumption.handshake.events import Event, NeedSession
+    from resumption.handshake.events import Event, Question
     from resumption.session.model import Holder, Session, SessionData
     from resumption.session.verdicts import Reason, Resumption
 
@@ -56,7 +56,7 @@ class Output(Protocol):
     def emit(self, event: Event) -> None:
         """Tell the driver."""
 
-    def ask(self, question: NeedSession) -> None:
+    def ask(self, question: Question[Any]) -> None:
         """Ask for something that lies outside; the state becomes one that awaits the answer."""
 
     def issue(self, data: SessionData, secret: bytes) -> Session:
@@ -91,6 +91,7 @@ class Output(Protocol):
         """The handshake is done: ``data`` are the facts of this connection (also when it was resumed)."""
 
 
+A = TypeVar("A")
 S = TypeVar("S", bound="State")
 Handler = Callable[[Any, Any, bytes, Output], "State"]
 
@@ -159,13 +160,13 @@ class Handshaking13(State):
         return self
 
 
-class AwaitingAnswer(State):
-    """A state that waits for an answer from outside: no message may come meanwhile."""
+class AwaitingAnswer(State, Generic[A]):
+    """A state that waits for the answer to a ``Question[A]`` that it asked: no message may come meanwhile."""
 
     __slots__ = ()
 
-    def on_answer(self, session: Session | None, out: Output) -> State:
-        """Go on with ``session``, whose reference ``out.holder`` holds, or without."""
+    def on_answer(self, answer: A, out: Output) -> State:
+        """Go on. What ``answer`` holds (a reference of ``out.holder``) is the state's to keep or to give back."""
         raise UnexpectedMessage(f"{type(self).__name__} cannot be answered")
 
 

@@ -20,8 +20,9 @@ import contextlib
 import logging
 import threading
 from concurrent.futures import Executor
-from typing import cast
+from typing import Any, cast
 
+from resumption.handshake.events import Failed
 from resumption.streams.pump import Pump
 
 __all__ = ["READ_HIGH", "Link"]
@@ -146,7 +147,8 @@ class Link(asyncio.BufferedProtocol):
         pump = self.pump
         try:
             while pump.errands:
-                errand, answer = pump.errands.popleft(), None
+                errand = pump.errands.popleft()
+                answer: Any = Failed()
                 try:
                     answer = await self._loop.run_in_executor(self._executor, pump.run, errand)
                 except RuntimeError:

@@ -10,19 +10,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from resumption.connection import Connection
-from resumption.handshake.events import NeedSession
+from resumption.handshake.events import AnswersOutside
 from resumption.session.model import Session
 
 __all__ = ["Outside"]
 
 
-class Outside(Protocol):
+class Outside(AnswersOutside, Protocol):
     """Answers the questions of connections and keeps their sessions. Both methods may block, and may be called from
     several threads. Whatever `Exception` they raise counts as a miss: a handshake never fails because of a store.
     """
-
-    def find_session(self, connection: Connection, question: NeedSession) -> Session | None:
-        """The session that ``question`` names, with a reference held by ``connection.holder``; None if not known."""
 
     def session_issued(self, connection: Connection, session: Session) -> None:
         """``session`` became available. It is borrowed: `acquire` it, or copy it, to keep it beyond this call.

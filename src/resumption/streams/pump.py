@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 from resumption.connection import Connection
 from resumption.constants import MAX_CIPHERTEXT_LENGTH_12, ContentType, ProtocolVersion
 from resumption.errors import ConnectionFailed, Error
-from resumption.handshake.events import DataReceived, Event, HandshakeCompleted, NeedSession, SessionIssued
-from resumption.session.model import Session
+from resumption.handshake.events import DataReceived, Event, Failed, HandshakeCompleted, Question, SessionIssued
 from resumption.streams.outside import Outside
 from resumption.wire.records import RECORD_HEADER_LENGTH
 
@@ -26,7 +26,7 @@ __all__ = ["SEND_CHUNK", "Errand", "Pump", "as_bytes", "body_length"]
 #: Measured: 256 KiB are no faster than 64, and cost twice the page faults.
 SEND_CHUNK = 1 << 16
 
-Errand = NeedSession | SessionIssued
+Errand = Question[Any] | SessionIssued
 
 _log = logging.getLogger("resumption.streams")
 _TLS13 = int(ProtocolVersion.TLSv1_3)
@@ -97,11 +97,11 @@ class Pump:
                 if self._outside is not None:
                     event.session.acquire(self.connection.holder)  # it is lent for this call only
                     self.errands.append(event)
-            elif isinstance(event, NeedSession):
-                if self._outside is not None:
+            elif isinstance(event, Question):
+                if self._outside is not None or not event.needs_outside:
                     self.errands.append(event)
                 else:
-                    self._sort(self.connection.answer(event, None))
+                    self._sort(self.connection.answer(event, Failed()))
             elif isinstance(event, HandshakeCompleted):
                 connection = self.connection
                 self.is_complete = True
@@ -173,20 +173,21 @@ class Pump:
 
     # --- errands -----------------------------------------------------------------------------------------------------
 
-    def run(self, errand: Errand) -> Session | None:
-        """Ask or tell outside. May block; does not touch the engine, so any thread may do it meanwhile."""
+    def run(self, errand: Errand) -> Any:
+        """Ask or tell outside, and return the answer. May block; does not touch the engine, so any thread may do it
+        meanwhile. A question that nobody could answer has `Failed`, news nothing."""
         outside, connection = self._outside, self.connection
-        if outside is None:
-            return None
         try:
-            if isinstance(errand, NeedSession):
-                return outside.find_session(connection, errand)
-            outside.session_issued(connection, errand.session)
+            if isinstance(errand, Question):
+                return errand.fetch(outside, connection)
+            if outside is not None:
+                outside.session_issued(connection, errand.session)
         except Exception as error:
-            _log.warning("a session store failed with %s: counted as a miss", type(error).__name__)
+            _log.warning("what lies outside failed with %s: %s", type(error).__name__, type(errand).__name__)
+            return Failed(error)
         return None
 
-    def settle(self, errand: Errand, answer: Session | None) -> None:
+    def settle(self, errand: Errand, answer: Any) -> None:
         """An errand is done: tell the engine, which goes on with what it had set aside. Harmless after `release`."""
         if isinstance(errand, SessionIssued):
             errand.session.release(self.connection.holder)
