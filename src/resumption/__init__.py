@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from resumption.client_context import ClientContext
 from resumption.connection import Connection
+from resumption.crypto.cookies import CookieKeys
 from resumption.errors import (
     AlertReceived,
     CertificateError,
@@ -25,6 +26,7 @@ from resumption.handshake.events import (
     DataReceived,
     Failed,
     HandshakeCompleted,
+    HelloRetried,
     KeysUpdated,
     NeedSession,
     PeerClosed,
@@ -44,10 +46,12 @@ __all__ = [
     "CertificateError",
     "ClientContext",
     "Connection",
+    "CookieKeys",
     "DataReceived",
     "Error",
     "Failed",
     "HandshakeCompleted",
+    "HelloRetried",
     "KeysUpdated",
     "Mechanism",
     "NeedSession",

@@ -24,6 +24,7 @@ from resumption.constants import (
     PskKeyExchangeMode,
 )
 from resumption.crypto.certificates import CertifiedKey
+from resumption.crypto.cookies import CookieKeys
 from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS, default_shares
 from resumption.crypto.names import ServerName
 from resumption.crypto.signatures import CERTIFICATE_SCHEMES, SCHEMES
@@ -287,7 +288,8 @@ class ServerConfig(Config):
     ``certified_keys``: the chains it can prove, the first is the default. ``tickets`` protects stateless tickets; None
     means that none are issued or accepted. ``stateful`` says that TLS 1.3 tickets are ids into the session cache and
     ``accept_stateful`` that such ids are looked up. ``num_tickets``: TLS 1.3 tickets after a full handshake.
-    ``client_auth``: "none", "optional" or "required"; the latter two need ``trust`` and ``id_context``.
+    ``client_auth``: "none", "optional" or "required"; the latter two need ``trust`` and ``id_context``. ``cookies``:
+    every TLS 1.3 client is first sent away with a cookie, and nothing need be remembered until it comes back with it.
     """
 
     certified_keys: tuple[CertifiedKey, ...] = ()
@@ -300,6 +302,7 @@ class ServerConfig(Config):
     host_rule: str = ""  # name of the virtual host rule, part of the partition
     listener: str = ""  # label of the listener, part of the partition
     clock_skew_s: float = 60.0
+    cookies: CookieKeys | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

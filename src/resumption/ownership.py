@@ -88,6 +88,7 @@ class SessionOwner(Channel):
         "looked_up",
         "not_resumable_callback",
         "number",
+        "peer_address",
         "peer_key",
         "resumption",
         "server_name",
@@ -105,6 +106,7 @@ class SessionOwner(Channel):
         self.holder = Holder("connection", str(self.number))
         self.server_name = server_name
         self.peer_key = peer_key
+        self.peer_address = b""  # server: what cookies are bound to
         self.resumption: Resumption | None = None
         self._config = config
         self._host = host

@@ -109,10 +109,16 @@ class ServerContext(Context[ServerConfig]):
         super().__init__(config, mode=session_cache_mode, name=name or f"server {next(_numbers)}", keylog=keylog)
         self._shared = SharedStore(shared, self) if shared is not None else None
 
-    def connection(self) -> Connection:
-        """A connection without I/O. The caller frees it with ``free()``."""
+    def connection(self, *, peer_address: bytes = b"") -> Connection:
+        """A connection without I/O. The caller frees it with ``free()``.
+
+        ``peer_address`` is what the cookies of a HelloRetryRequest are bound to, where the configuration has
+        ``cookies``: for transports on which an address can be forged.
+        """
         self._freeze()
-        return Connection(self.config, self)
+        connection = Connection(self.config, self)
+        connection.peer_address = peer_address
+        return connection
 
     def close(self) -> None:
         """As for every context; keys and a store that were made for this one are closed too."""

@@ -26,6 +26,7 @@ from resumption.errors import (
 )
 from resumption.frozen import frozen
 from resumption.handshake import client12, client13
+from resumption.handshake.events import HelloRetried
 from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_response
 from resumption.handshake.state import Handshaking13, Output, State, Transcript, on
@@ -46,6 +47,8 @@ _SESSION_TICKET = int(ExtensionType.session_ticket)
 _COOKIE = int(ExtensionType.cookie)
 _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
 _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
+
+_MAX_COOKIE_LENGTH = 2**14  # bytes; with the longest ticket it still fits into the block of extensions
 
 _DOWNGRADE_SENTINELS = (b"DOWNGRD\x01", b"DOWNGRD\x00")
 
@@ -190,6 +193,7 @@ class ExpectServerHello(State):
         check_response(hello.extensions, message.extensions, Place.HRR)
         bodies = dict(hello.extensions)
         shares = offered.shares
+        group = None
         if _KEY_SHARE in message.extensions:
             group = extensions.parse_key_share_retry(message.extensions[_KEY_SHARE])
             if group not in config.groups:
@@ -202,7 +206,10 @@ class ExpectServerHello(State):
             raise IllegalParameter("the HelloRetryRequest would not change the ClientHello")
         bodies.pop(_PRE_SHARED_KEY, None)
         if _COOKIE in message.extensions:
-            bodies[_COOKIE] = extensions.pack_cookie(extensions.parse_cookie(message.extensions[_COOKIE]))
+            cookie = extensions.parse_cookie(message.extensions[_COOKIE])
+            if len(cookie) > _MAX_COOKIE_LENGTH:
+                raise IllegalParameter(f"a cookie of {len(cookie)} bytes leaves no room for a hello around it")
+            bodies[_COOKIE] = extensions.pack_cookie(cookie)
         second = replace(hello, extensions=bodies)
         hash_facts = SUITES[message.cipher_suite].hash
         transcript = Transcript.after_retry(hash_facts, self.hello_raw, raw)
@@ -218,6 +225,7 @@ class ExpectServerHello(State):
         if config.middlebox_compatibility:
             out.send_change_cipher_spec()
         out.send(second_raw)
+        out.emit(HelloRetried(group, _COOKIE in bodies))
         retried = replace(
             offered, hello=second, shares=shares, session=session, early=early, reason=reason, retried=True
         )

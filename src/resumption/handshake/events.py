@@ -26,6 +26,7 @@ __all__ = [
     "Event",
     "Failed",
     "HandshakeCompleted",
+    "HelloRetried",
     "KeysUpdated",
     "NeedSession",
     "PeerClosed",
@@ -49,6 +50,18 @@ class HandshakeCompleted(Event):
     """The handshake is complete: application data may flow both ways, and the peer is who it says it is."""
 
     resumption: Resumption
+
+
+@dataclass(frozen=True, slots=True)
+class HelloRetried(Event):
+    """A HelloRetryRequest was sent (server) or came (client): one more round trip. RFC 9846, section 4.2.4.
+
+    ``group`` is the key exchange group that it asks for, or None. With a ``cookie`` a server may forget this connection
+    and take the second hello on a new one, here or in another process that has the same `CookieKeys`.
+    """
+
+    group: int | None
+    cookie: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ negotiation will not need: a malformed one is a decode_error whether or not it i
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from resumption.config import ServerConfig
-from resumption.constants import ProtocolVersion
-from resumption.errors import NoApplicationProtocol, ProtocolVersionUnsupported
+from resumption.constants import ExtensionType, ProtocolVersion
+from resumption.errors import NoApplicationProtocol, ProtocolVersionUnsupported, UnexpectedMessage
 from resumption.frozen import frozen
 from resumption.handshake import server12, server13
 from resumption.handshake.hello import ClientHelloFacts
@@ -18,6 +20,7 @@ from resumption.wire.messages import ClientHello
 __all__ = ["ExpectClientHello", "start_server"]
 
 _TLS13 = int(ProtocolVersion.TLSv1_3)
+_COOKIE = int(ExtensionType.cookie)
 
 
 def start_server(config: ServerConfig) -> State:
@@ -30,6 +33,7 @@ class ExpectClientHello(State):
     """Awaiting the ClientHello. RFC 9846, sections 4.2.2 and A.2."""
 
     config: ServerConfig
+    changed: bool = False  # a change_cipher_spec came, and was ignored
 
     @on(ClientHello)
     def on_client_hello(
@@ -38,6 +42,8 @@ class ExpectClientHello(State):
         """Choose the version first; everything else is the version's own affair."""
         config = self.config
         facts = ClientHelloFacts(message)
+        if self.changed and _COOKIE not in message.extensions:
+            raise UnexpectedMessage("change_cipher_spec came before the first ClientHello")
         lowest, highest = config.minimum_version, config.maximum_version
         for version in facts.versions:
             if lowest <= version <= highest:
@@ -51,6 +57,12 @@ class ExpectClientHello(State):
         if version == _TLS13:
             return server13.negotiate(config, facts, alpn, raw, out)
         return server12.negotiate(config, facts, alpn, raw, out)
+
+    def change_cipher_spec(self, out: Output) -> State:
+        """A server that holds no state meets the one before a second hello first. RFC 9846, section 4.3.2."""
+        if self.config.cookies is None:
+            return State.change_cipher_spec(self, out)
+        return replace(self, changed=True)
 
     def _choose_alpn(self, facts: ClientHelloFacts) -> bytes | None:
         """The first of our protocols that the client offers. RFC 7301, section 3.2."""

@@ -7,11 +7,13 @@ client offers, which the gate judges, then the binder. An answer from outside (a
 from __future__ import annotations
 
 from functools import lru_cache
+from hmac import compare_digest
 from typing import TypeAlias
 
 from resumption.config import ServerConfig
-from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
+from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import CertifiedKey
+from resumption.crypto.cookies import RetryFacts
 from resumption.crypto.groups import respond
 from resumption.crypto.protection import RecordOpener13, RecordSealer13
 from resumption.crypto.schedule13 import EarlySecret
@@ -26,10 +28,11 @@ from resumption.errors import (
 from resumption.frozen import frozen
 from resumption.handshake.authentication13 import send_certificate_verify
 from resumption.handshake.established13 import Negotiated, log_application_secrets
-from resumption.handshake.events import NeedSession
+from resumption.handshake.events import HelloRetried, NeedSession
 from resumption.handshake.finish13 import ExpectCertificate, ExpectFinished, Identity, Progress
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.placement import Place, check_request
+from resumption.handshake.retry13 import check_psks, check_repeated, pack_retry, requested_share, unchanged_digest
 from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, on
 from resumption.handshake.tickets import open_session
 from resumption.session.gate import Offer, eligible
@@ -37,12 +40,10 @@ from resumption.session.model import Session
 from resumption.session.verdicts import Mechanism, Reason, Resumption
 from resumption.wire import extensions
 from resumption.wire.messages import (
-    HELLO_RETRY_REQUEST_RANDOM,
     CertificateRequest,
     ClientHello,
     EncryptedExtensions,
     Finished,
-    ServerHello,
 )
 from resumption.wire.templates import pack_extension, pack_server_hello, pack_share
 
@@ -59,7 +60,6 @@ _ALPN = int(ExtensionType.application_layer_protocol_negotiation)
 _KEY_SHARE = int(ExtensionType.key_share)
 _COOKIE = int(ExtensionType.cookie)
 _EARLY_DATA = int(ExtensionType.early_data)
-_PADDING = int(ExtensionType.padding)
 _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
 _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
 _SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
@@ -68,9 +68,6 @@ _VERSION_EXTENSION = pack_extension(_SUPPORTED_VERSIONS, _SELECTED_VERSION)
 _MAX_IDENTITIES = 8  # tried per hello; the rest is ignored
 _STATEFUL_LENGTH = 32  # a stateful ticket is a session id of at most 32 bytes; a sealed one is always longer
 _MAX_SKIPPED = 2**15  # bytes of refused early data that are skipped
-
-# What may differ between the first and the second ClientHello. RFC 9846, section 4.2.2 [8446: 4.1.2].
-_MAY_CHANGE = frozenset({_KEY_SHARE, _COOKIE, _EARLY_DATA, _PADDING, _PRE_SHARED_KEY})
 
 
 @frozen
@@ -115,6 +112,8 @@ def negotiate(
         raise HandshakeFailure("the client offers a PSK without a key exchange")
     check_shares(groups, shares)
     offered_shares = dict(shares)
+    if config.cookies is not None or _COOKIE in hello.extensions:
+        return negotiate_statelessly(config, facts, alpn, raw, suite, groups, offered_shares, out)
     wanted = None
     for group in config.groups:
         if group in offered_shares:
@@ -125,20 +124,70 @@ def negotiate(
             wanted = group
     if wanted is None:
         raise HandshakeFailure("the client offers no key exchange group that is enabled here")
-    retry = ServerHello(
-        legacy_version=_TLS12,
-        random=HELLO_RETRY_REQUEST_RANDOM,
-        legacy_session_id_echo=hello.legacy_session_id,
-        cipher_suite=suite.suite,
-        legacy_compression_method=0,
-        extensions={_SUPPORTED_VERSIONS: _SELECTED_VERSION, _KEY_SHARE: extensions.pack_key_share_retry(wanted)},
-    ).pack()
+    return ask_again(config, facts, suite, wanted, True, alpn, raw, None, out)
+
+
+def negotiate_statelessly(
+    config: ServerConfig,
+    facts: ClientHelloFacts,
+    alpn: bytes | None,
+    raw: bytes,
+    suite: SuiteFacts,
+    groups: tuple[int, ...],
+    shares: dict[int, bytes],
+    out: Output,
+) -> ExpectSecondClientHello | AwaitSession | Answered:
+    """Every client is sent away with a cookie, and whoever brings one goes on from there, at any server with the key.
+
+    RFC 9846, section 4.3.2 [8446: 4.2.2]. A cookie is only taken by a server that sends them.
+    """
+    cookies, hello, now = config.cookies, facts.hello, config.clock()
+    body = hello.extensions.get(_COOKIE)
+    if cookies is None:
+        raise IllegalParameter("the ClientHello carries a cookie, and this server sends none")
+    if body is None:
+        wanted = next((group for group in config.groups if group in shares), None)
+        asked = wanted is None
+        if wanted is None:
+            wanted = next((group for group in config.groups if group in groups), None)
+        if wanted is None:
+            raise HandshakeFailure("the client offers no key exchange group that is enabled here")
+        hello_hash = suite.hash.new(raw).digest()
+        retry = RetryFacts(suite.suite, wanted, asked, unchanged_digest(hello), hello_hash)
+        cookie = cookies.seal(retry, out.peer_address, now)
+        return ask_again(config, facts, suite, wanted, asked, alpn, raw, cookie, out)
+    cookie = extensions.parse_cookie(body)
+    retry = cookies.open(cookie, out.peer_address, now)
+    if retry.suite != suite.suite or not compare_digest(retry.unchanged, unchanged_digest(hello)):
+        raise IllegalParameter("the second ClientHello differs from the one that the cookie is about")
+    share = requested_share(facts, retry.group, retry.asked)
+    sent = pack_retry(hello.legacy_session_id, suite.suite, retry.group if retry.asked else None, cookie)
+    transcript = Transcript.after_retry_hash(suite.hash, retry.hello_hash, sent)
+    return choose_session(Choice(config, facts, raw, transcript, suite, retry.group, share, alpn, True), 0, None, out)
+
+
+def ask_again(
+    config: ServerConfig,
+    facts: ClientHelloFacts,
+    suite: SuiteFacts,
+    group: int,
+    asked: bool,
+    alpn: bytes | None,
+    raw: bytes,
+    cookie: bytes | None,
+    out: Output,
+) -> ExpectSecondClientHello:
+    """Send a HelloRetryRequest: for a share of ``group`` if ``asked``, with a cookie if there is one."""
+    hello = facts.hello
+    retry = pack_retry(hello.legacy_session_id, suite.suite, group if asked else None, cookie)
     out.send(retry)
     if hello.legacy_session_id:
         out.send_change_cipher_spec()
     if _EARLY_DATA in hello.extensions:
         out.skip_early_data(_MAX_SKIPPED)
-    return ExpectSecondClientHello(config, facts, suite, wanted, alpn, Transcript.after_retry(suite.hash, raw, retry))
+    out.emit(HelloRetried(group if asked else None, cookie is not None))
+    transcript = Transcript.after_retry(suite.hash, raw, retry)
+    return ExpectSecondClientHello(config, facts, suite, group, asked, cookie, alpn, transcript)
 
 
 def check_shares(groups: tuple[int, ...], shares: tuple[tuple[int, bytes], ...]) -> None:
@@ -160,6 +209,8 @@ class ExpectSecondClientHello(Handshaking13):
     first: ClientHelloFacts
     suite: SuiteFacts
     group: int
+    asked: bool  # for a share of it; otherwise it was there
+    cookie: bytes | None
     alpn: bytes | None
     transcript: Transcript
 
@@ -167,41 +218,21 @@ class ExpectSecondClientHello(Handshaking13):
     def on_client_hello(self, message: ClientHello, raw: bytes, out: Output) -> AwaitSession | Answered:
         """Nothing may have changed but what the request asked for (F35)."""
         facts = ClientHelloFacts(message)
-        before = self.first.hello
-        if (
-            message.legacy_version != before.legacy_version
-            or message.random != before.random
-            or message.legacy_session_id != before.legacy_session_id
-            or message.cipher_suites != before.cipher_suites
-            or message.legacy_compression_methods != before.legacy_compression_methods
-        ):
-            raise IllegalParameter("the second ClientHello differs from the first")
-        was, now = before.extensions, message.extensions
-        for number in was.keys() | now.keys():
-            if number not in _MAY_CHANGE and was.get(number) != now.get(number):
-                raise IllegalParameter(f"extension {number} differs between the two ClientHellos")
-        _check_psks(self.first, facts)
-        if _EARLY_DATA in now:
-            raise IllegalParameter("the second ClientHello may not announce early data")
-        if _COOKIE in now:
-            raise IllegalParameter("the second ClientHello carries a cookie that nobody sent")
-        shares = facts.key_shares
-        if shares is None:
-            raise MissingExtension("the second ClientHello has no key_share")
-        if len(shares) != 1 or shares[0][0] != self.group:
-            raise IllegalParameter(f"the second ClientHello has no key share for {name_of(NamedGroup, self.group)}")
-        choice = Choice(self.config, facts, raw, self.transcript, self.suite, self.group, shares[0][1], self.alpn, True)
+        check_repeated(self.first.hello, message)
+        check_psks(self.first, facts)
+        body = message.extensions.get(_COOKIE)
+        if self.cookie is None:
+            if body is not None:
+                raise IllegalParameter("the second ClientHello carries a cookie that nobody sent")
+        elif body is None:
+            raise MissingExtension("the second ClientHello does not bring the cookie back")
+        elif not compare_digest(extensions.parse_cookie(body), self.cookie):
+            raise IllegalParameter("the second ClientHello brings another cookie")
+        share = requested_share(facts, self.group, self.asked)
+        if not self.asked and self.first.key_shares != facts.key_shares:
+            raise IllegalParameter("the key shares differ between the two ClientHellos")
+        choice = Choice(self.config, facts, raw, self.transcript, self.suite, self.group, share, self.alpn, True)
         return choose_session(choice, 0, None, out)
-
-
-def _check_psks(first: ClientHelloFacts, second: ClientHelloFacts) -> None:
-    """The second hello may leave PSKs out, but not bring new ones or another order. RFC 9846, section 4.2.2."""
-    if second.psk is None:
-        return
-    before = iter([identity for identity, _ in first.psk.identities] if first.psk is not None else ())
-    for identity, _ in second.psk.identities:
-        if identity not in before:  # goes on from where the one before it was found
-            raise IllegalParameter("the second ClientHello offers a PSK that the first did not, or in another order")
 
 
 def choose_session(choice: Choice, index: int, reason: Reason | None, out: Output) -> AwaitSession | Answered:

@@ -30,6 +30,7 @@ class Output(Protocol):
     """What a state may ask of the connection that drives it."""
 
     holder: Holder
+    peer_address: bytes  # what cookies are bound to; empty where the driver gave none
 
     def send(self, message: bytes) -> None:
         """Queue one packed handshake message; a flight shares records until the key changes."""
@@ -197,5 +198,9 @@ class Transcript:
     @classmethod
     def after_retry(cls, facts: HashFacts, client_hello: bytes, retry: bytes) -> Transcript:
         """The transcript that a HelloRetryRequest restarts: message_hash, then the request itself."""
-        digest = facts.new(client_hello).digest()
-        return cls(facts, _MESSAGE_HASH, bytes([len(digest)]), digest, retry)
+        return cls.after_retry_hash(facts, facts.new(client_hello).digest(), retry)
+
+    @classmethod
+    def after_retry_hash(cls, facts: HashFacts, hello_hash: bytes, retry: bytes) -> Transcript:
+        """The same, where no more is left of the first hello than its hash."""
+        return cls(facts, _MESSAGE_HASH, bytes([len(hello_hash)]), hello_hash, retry)
