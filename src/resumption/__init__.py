@@ -35,7 +35,9 @@ from resumption.handshake.events import (
 )
 from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode, SessionCache
+from resumption.session.key_files import TicketKeyFiles
 from resumption.session.model import Session, tracing
+from resumption.session.rotation import StoredTicketKeys
 from resumption.session.store import SessionStore, open_store
 from resumption.session.tickets import TicketKeys
 from resumption.session.verdicts import Mechanism, Reason, Resumption
@@ -70,6 +72,8 @@ __all__ = [
     "SessionIssued",
     "SessionStore",
     "StoreError",
+    "StoredTicketKeys",
+    "TicketKeyFiles",
     "TicketKeys",
     "UsageError",
     "open_store",

@@ -303,6 +303,7 @@ class ServerConfig(Config):
     listener: str = ""  # label of the listener, part of the partition
     clock_skew_s: float = 60.0
     cookies: CookieKeys | None = None
+    accept_foreign_tickets: bool = False  # made by another program under the same OpenSSL keys: they name no partition
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -359,6 +360,7 @@ class ServerConfig(Config):
             mechanisms=self.mechanisms,
             max_auth_age_s=self.max_auth_age_s,
             clock_skew_s=self.clock_skew_s,
+            accept_unscoped=self.accept_foreign_tickets,
         )
 
     def select_certificate(self, server_name: str | None, schemes: tuple[int, ...]) -> tuple[CertifiedKey, int] | None:

@@ -23,11 +23,15 @@ from resumption.handshake.events import NeedSession
 from resumption.ownership import SessionOwner
 from resumption.session.cache import CacheMode
 from resumption.session.gate import ClientAuth
+from resumption.session.key_files import TicketKeyFiles
 from resumption.session.model import Session
+from resumption.session.revocation import PublishedEpoch
+from resumption.session.rotation import StoredTicketKeys
 from resumption.session.shared import SharedSessions
 from resumption.session.store import SessionStore, open_store
 from resumption.session.tickets import TicketKeys, TicketProtection
-from resumption.session.verdicts import Mechanism
+from resumption.session.upkeep import Upkeep
+from resumption.session.verdicts import Mechanism, Reason
 from resumption.streams.blocking import Stream
 from resumption.streams.listener import Listener
 from resumption.streams.sockets import Socket
@@ -53,7 +57,11 @@ class ServerContext(Context[ServerConfig]):
     ``store``: an URL or a `SessionStore` for sessions that the server keeps, shared by processes; its records are
     sealed with ``tickets``. ``stateful``: TLS 1.3 tickets are ids into the cache and the store, used once, instead of
     sealed sessions. ``client_auth``: "none", "optional" or "required", with ``trust`` and ``session_id_context``.
-    ``keylog`` as for clients. Raises `ConfigurationError`, which says what to do.
+    ``keylog`` as for clients. ``upkeep_interval`` is how often, in seconds and at most, key files and the store are
+    looked at for news (see `refresh`). ``accept_foreign_tickets`` resumes what nginx or another OpenSSL program sealed
+    with the same `TicketKeyFiles`, for the same name, session id context and suites: such tickets tell nothing of the
+    partition, so leave it off where keys are shared by servers that differ in what they allow. Raises
+    `ConfigurationError`, which says what to do.
     """
 
     def __init__(
@@ -76,6 +84,7 @@ class ServerContext(Context[ServerConfig]):
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = os.urandom,
         keylog: KeyLog | None = None,
+        upkeep_interval: float = 5.0,
         **settings: Any,
     ) -> None:
         self._own_keys = TicketKeys.generate(random=random) if tickets == "auto" else None
@@ -108,6 +117,13 @@ class ServerContext(Context[ServerConfig]):
         )
         super().__init__(config, mode=session_cache_mode, name=name or f"server {next(_numbers)}", keylog=keylog)
         self._shared = SharedStore(shared, self) if shared is not None else None
+        self._published = None if shared is None or keys is None else PublishedEpoch(shared.store, shared.keys.ring)
+        jobs: list[Callable[[], object]] = []
+        if isinstance(keys, TicketKeyFiles | StoredTicketKeys):
+            jobs.append(lambda: keys.refresh(clock()))
+        if self._published is not None:
+            jobs.append(self._follow)
+        self._upkeep = Upkeep(jobs, interval_s=upkeep_interval) if jobs else None
 
     def connection(self, *, peer_address: bytes = b"") -> Connection:
         """A connection without I/O. The caller frees it with ``free()``.
@@ -116,9 +132,52 @@ class ServerContext(Context[ServerConfig]):
         ``cookies``: for transports on which an address can be forged.
         """
         self._freeze()
+        if self._upkeep is not None:
+            self._upkeep.remind()
         connection = Connection(self.config, self)
         connection.peer_address = peer_address
         return connection
+
+    def refresh(self) -> None:
+        """Look for news now: changed key files, roots of the next generation, a policy epoch that was raised elsewhere.
+
+        Connections do this by themselves, in the background. May block as long as the store does; never raises for it.
+        """
+        if self._upkeep is not None:
+            self._upkeep.run()
+
+    def revoke_all(self) -> int:
+        """Resume no session that was made before, in whichever form, here and on all servers that share the store.
+
+        Raises the policy epoch by one and publishes it, signed with the ticket keys; the others see it when they look
+        next (``upkeep_interval``), or when a client brings them a ticket of the new epoch. Returns the new epoch: where
+        servers share no store, or one that may lose it, write it into their configuration (``policy_epoch``). Raises
+        `StoreError` if it could not be published; it is in force here all the same.
+        """
+        published = self._published
+        self._adopt(self.config.policy_epoch + 1)
+        if published is not None:
+            while True:
+                present = published.publish(self.config.policy_epoch)
+                if present == self.config.policy_epoch:
+                    break
+                self._adopt(present + 1)  # somebody else was ahead: what was made until now counts as before, too
+        return self.config.policy_epoch
+
+    def _follow(self) -> None:
+        if self._published is not None:
+            self._adopt(self._published.follow(self.config.policy_epoch))
+
+    def _adopt(self, epoch: int) -> None:
+        """Go on with a policy epoch, if it is higher. Connections under way end with the one that they began with."""
+        if epoch > self.config.policy_epoch:
+            self.config = replace(self.config, policy_epoch=epoch)
+
+    def session_declined(self, connection: SessionOwner, session: Session, reason: Reason) -> None:
+        """A session of a later epoch, made by a server with our keys for our partition, is news of that epoch."""
+        if reason is Reason.OTHER_EPOCH:
+            self._adopt(session.data.policy_epoch)
+        super().session_declined(connection, session, reason)
 
     def close(self) -> None:
         """As for every context; keys and a store that were made for this one are closed too."""

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from resumption.errors import ConfigurationError, UsageError
 from resumption.session.derivation import PreparedHmac
-from resumption.session.ring import KeyRing, RingTimes
+from resumption.session.epochs import RingTimes
+from resumption.session.ring import KeyRing
 from resumption.session.roots import RatchetRoots, StaticRoots
 from tests.session.test_forking import in_child
 from tests.session.ticket_cases import DAY, HOUR, NOW, OTHER_SECRET, SECRET
@@ -427,7 +428,7 @@ def test_a_restarted_ratchet_goes_forward_and_never_back() -> None:
     again = KeyRing.from_state(state)
     assert again.fingerprint == first.fingerprint
     assert again.times == first.times == TIMES
-    assert again.is_ratchet
+    assert again.mode == "ratchet"
     assert set(again.window(NOW + 3 * DAY).by_name) == set(first.window(NOW + 3 * DAY).by_name)
     assert again.to_state(NOW + 3 * DAY) == state
     past = KeyRing.from_state(state)
@@ -455,7 +456,8 @@ def test_a_ring_that_never_knew_the_time_has_no_state() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": "resumption ticket ring 2"},
+        {"format": "resumption ticket ring 1"},
+        {"fleet": "00"},
         {"root": "00" * 32},
         {"root": "ab"},
         {"root": "zz" * 32},

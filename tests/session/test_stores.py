@@ -444,3 +444,37 @@ def test_sqlite_behaves_as_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TEST_STORE_FOLDER", str(tmp_path))
     SQLiteModel.TestCase.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
     SQLiteModel.TestCase().runTest()
+
+
+# --- agreeing ------------------------------------------------------------------------------------------------------
+
+
+def agreeing(make: Make) -> Any:
+    store = make()
+    if isinstance(store, Awaited):
+        pytest.skip("agreeing is for upkeep, which blocks")
+    return store
+
+
+def test_of_many_that_put_if_absent_all_get_the_same(make: Make) -> None:
+    store = agreeing(make)
+    start = threading.Barrier(8)
+
+    def put(number: int) -> bytes:
+        start.wait()
+        found: bytes = store.put_if_absent("root", b"root %d" % number, NOW + 60)
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(put, range(8)))
+    assert len(found) == 1
+    assert store.get("root") in found
+
+
+def test_put_if_absent_replaces_what_has_expired_and_nothing_else(make: Make, clock: ServedClock) -> None:
+    store = agreeing(make)
+    assert store.put_if_absent("k", b"one", NOW + 60) == b"one"
+    assert store.put_if_absent("k", b"two", NOW + 600) == b"one"
+    clock.now = NOW + 61
+    assert store.put_if_absent("k", b"three", NOW + 600) == b"three"
+    assert store.get("k") == b"three"

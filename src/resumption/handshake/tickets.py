@@ -7,6 +7,7 @@ from resumption.constants import MAX_TICKET_LIFETIME_S
 from resumption.errors import SessionError, SessionFormatError
 from resumption.session import der, packed
 from resumption.session.model import Holder, Session, SessionData
+from resumption.session.provenance import with_origin, without_origin
 from resumption.session.verdicts import Mechanism
 
 __all__ = ["MAX_OFFERED_LENGTH", "lifetime_of", "open_session", "seal_session"]
@@ -38,7 +39,10 @@ def seal_session(
     if tickets is None:
         return None
     try:
-        plaintext = (packed.pack if tickets.session_format == "packed" else der.encode)(data, secret)
+        if tickets.session_format == "packed":
+            plaintext = packed.pack(data, secret)
+        else:
+            plaintext = der.encode(with_origin(data), secret)
     except SessionError:
         return None
     return tickets.seal(
@@ -65,6 +69,7 @@ def open_session(
         if tickets.session_format == "packed":
             return Session.from_packed(plaintext, holder=holder)
         data, secret, consumed = der.decode(plaintext, lambda: now)
+        data = without_origin(data)
     except SessionFormatError:
         return None
     if consumed != len(plaintext):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from resumption.session.cache import CacheMode, SessionCache
+from resumption.session.key_files import TicketKeyFiles
 from resumption.session.model import APPLICATION, Holder, Session, SessionData, Step, tracing
+from resumption.session.rotation import StoredTicketKeys
 from resumption.session.shared import SharedSessions
 from resumption.session.statistics import SessionStats
 from resumption.session.store import SessionStore, open_store
@@ -24,6 +26,8 @@ __all__ = [
     "SessionStore",
     "SharedSessions",
     "Step",
+    "StoredTicketKeys",
+    "TicketKeyFiles",
     "TicketKeys",
     "TicketProtection",
     "open_store",

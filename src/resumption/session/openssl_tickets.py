@@ -1,16 +1,18 @@
 """Tickets as OpenSSL makes them, for servers that share ticket keys with OpenSSL, nginx or HAProxy.
 
-A ticket is ``key name (16) | IV (16) | AES-256-CBC(session DER) | HMAC-SHA256 (32)``: RFC 5077, section 4, with the
-key sizes of OpenSSL. The keys are one block of 80 bytes (name 16, HMAC key 32, AES key 32), as taken by
-SSL_CTX_set_tlsext_ticket_keys. They never rotate by themselves, there is no forward secrecy, and unlike `TicketKeys`
-the construction cannot bind a partition: the session inside has to say where it belongs. It is here to interoperate.
+A ticket is ``key name (16) | IV (16) | AES-CBC(session DER) | HMAC-SHA256 (32)``: RFC 5077, section 4, with the
+key sizes of OpenSSL. The keys are one block of 80 bytes (name 16, HMAC key 32, AES-256 key 32), as taken by
+SSL_CTX_set_tlsext_ticket_keys, or an older one of 48 (name 16 and two keys of 16, AES-128): nginx and HAProxy write the
+AES key first, OpenSSL 1.0 and Apache the HMAC key. They never rotate by themselves, there is no forward secrecy, and
+unlike `TicketKeys` the construction cannot bind a partition: the session inside has to say where it belongs
+(`resumption.session.provenance`). It is here to interoperate.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -21,13 +23,15 @@ from resumption.errors import ConfigurationError, InternalError
 from resumption.session.derivation import PreparedHmac, check_diversity, overwrite
 from resumption.session.ring import TicketKeyStatus, TicketStatus
 
-__all__ = ["OpenSSLTicketKeys"]
+__all__ = ["BLOCK_LENGTHS", "Layout", "OpenSSLTicketKeys"]
 
-BLOCK_LENGTH = 80
+BLOCK_LENGTHS = (48, 80)
+Layout: TypeAlias = Literal["nginx", "openssl"]
 
 _NAME_LENGTH = 16
 _IV_LENGTH = 16
 _MAC_LENGTH = 32
+_SHORT_KEY = 16
 _CIPHER_BLOCK = 16
 _HEAD_LENGTH = _NAME_LENGTH + _IV_LENGTH
 _LONGEST_TICKET = 8192
@@ -41,15 +45,26 @@ class OpenSSLTicketKeys:
 
     session_format: ClassVar[str] = "der"
 
-    def __init__(self, block: bytes | bytearray) -> None:
-        """``block``: exactly 80 bytes. Raises `ConfigurationError` for other sizes, and for keys that are no keys."""
-        if not isinstance(block, bytes | bytearray) or len(block) != BLOCK_LENGTH:
+    def __init__(self, block: bytes | bytearray, *, layout: Layout = "nginx") -> None:
+        """``block``: exactly 80 bytes, or 48; only there ``layout`` matters, which says whose order of keys it has.
+
+        Raises `ConfigurationError` for other sizes, and for keys that are no keys.
+        """
+        if not isinstance(block, bytes | bytearray) or len(block) not in BLOCK_LENGTHS:
             size = f"{len(block)} bytes" if isinstance(block, bytes | bytearray) else type(block).__name__
-            raise ConfigurationError(f"an OpenSSL ticket key block is exactly {BLOCK_LENGTH} bytes, not {size}")
+            raise ConfigurationError(f"an OpenSSL ticket key block is exactly 80 or 48 bytes, not {size}")
+        if layout not in ("nginx", "openssl"):
+            raise ConfigurationError('the layout of a ticket key block of 48 bytes is "nginx" or "openssl"')
         self._block = bytearray(block)
-        name, mac_key, cipher_key = self._block[:16], self._block[16:48], self._block[48:]
-        check_diversity(mac_key, "the HMAC part of the ticket key block")
-        check_diversity(cipher_key, "the AES part of the ticket key block")
+        half = (len(block) - _NAME_LENGTH) // 2
+        name, mac_key, cipher_key = block[:16], block[16 : 16 + half], block[16 + half :]
+        if half == _SHORT_KEY and layout == "nginx":
+            mac_key, cipher_key = cipher_key, mac_key
+        if half == _SHORT_KEY:  # too short to judge each: of 16 random bytes many can be equal
+            check_diversity(mac_key + cipher_key, "the key part of the ticket key block")
+        else:
+            check_diversity(mac_key, "the HMAC part of the ticket key block")
+            check_diversity(cipher_key, "the AES part of the ticket key block")
         if mac_key == cipher_key:
             raise ConfigurationError("the HMAC and the AES part of the ticket key block are the same key")
         self._name = bytes(name)
@@ -59,8 +74,13 @@ class OpenSSLTicketKeys:
         self._sealed = self._opened = self._unknown = self._rejected = self._refused = self._oversize = 0
 
     def to_block(self) -> bytes:
-        """The 80 bytes again: **key material**. Empty after `close`."""
+        """The block again: **key material**. Empty after `close`."""
         return bytes(self._block)
+
+    @property
+    def name(self) -> bytes:
+        """The 16 bytes at the front of every ticket sealed with this key."""
+        return self._name
 
     def lifetime_left(self, now: float) -> int:
         """Seconds that may be promised for a ticket issued at ``now``: seven days, as the key itself has no end."""
@@ -154,4 +174,4 @@ class OpenSSLTicketKeys:
         return f"<OpenSSLTicketKeys {self._name.hex()[:12]}>"
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("ticket keys are not pickled or copied: make them in each process from the same 80 bytes")
+        raise TypeError("ticket keys are not pickled or copied: make them in each process from the same block or file")

@@ -19,17 +19,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from resumption.constants import MAX_TICKET_LIFETIME_S
 from resumption.errors import ConfigurationError, UsageError
 from resumption.session import forking
 from resumption.session.derivation import PreparedHmac, check_diversity, overwrite
-from resumption.session.roots import RatchetRoots, StaticRoots
+from resumption.session.epochs import RingTimes
+from resumption.session.roots import RatchetRoots, StaticRoots, StoredRoots
 
 __all__ = [
     "EpochKey",
     "GenerationKeys",
     "KeyRing",
-    "RingTimes",
     "TicketKeyStatus",
     "TicketStatus",
     "Window",
@@ -37,64 +36,9 @@ __all__ = [
 
 _ROOT_LENGTH = 32
 _KEY_NAME_LENGTH = 16
-_LAST_MOMENT = 253_402_300_800.0  # the year 10000: later clocks are wrong
-_MOST_EPOCHS_ACCEPTED = 2048
 _CLOSED = 1 << 62  # the latest epoch of a closed ring: no clock gets there
-_STATE_FORMAT = "resumption ticket ring 1"
-
-
-@dataclass(frozen=True, slots=True)
-class RingTimes:
-    """How time is cut up. All in seconds; the whole fleet must use the same numbers.
-
-    ``epoch_s``: how long one ticket key is issued with. ``generation_s``: how long one root lasts, a multiple of it.
-    ``skew_s``: how far clocks may differ; a new key is first used this long after its epoch begins, so that slower
-    clocks know it. ``lifetime_s``: how long a ticket is accepted at most; RFC 9846, section 4.7.1 allows seven days.
-    Raises `ConfigurationError` if the numbers do not fit together.
-    """
-
-    epoch_s: int = 3600
-    generation_s: int = 86_400
-    skew_s: int = 60
-    lifetime_s: int = 86_400
-
-    def __post_init__(self) -> None:
-        for name in ("epoch_s", "generation_s", "skew_s", "lifetime_s"):
-            if type(getattr(self, name)) is not int:
-                raise ConfigurationError(f"{name} must be a whole number of seconds")
-        if self.epoch_s < 1:
-            raise ConfigurationError("epoch_s must be at least 1")
-        if self.generation_s < self.epoch_s or self.generation_s % self.epoch_s:
-            raise ConfigurationError(f"generation_s must be a multiple of epoch_s ({self.epoch_s})")
-        if not 0 <= self.skew_s < self.epoch_s:
-            raise ConfigurationError(f"skew_s must be from 0 to below epoch_s ({self.epoch_s})")
-        if not 0 < self.lifetime_s <= MAX_TICKET_LIFETIME_S:
-            raise ConfigurationError(f"lifetime_s must be from 1 to {MAX_TICKET_LIFETIME_S}, seven days")
-        if self.epochs_accepted > _MOST_EPOCHS_ACCEPTED:
-            raise ConfigurationError(f"lifetime_s is more than {_MOST_EPOCHS_ACCEPTED} times epoch_s")
-
-    @property
-    def epochs_accepted(self) -> int:
-        """For how many epochs after its own a ticket key is still accepted."""
-        return -(-self.lifetime_s // self.epoch_s)
-
-    def epoch_at(self, now: float) -> int:
-        """The number of the epoch at ``now``, or -1 if that is no time a working clock shows."""
-        return int(now // self.epoch_s) if 0.0 <= now < _LAST_MOMENT else -1
-
-    def steady_at(self, now: float) -> tuple[float, float]:
-        """From when on and until when, around ``now``, no epoch begins and no key is first issued with."""
-        start = float(now // self.epoch_s * self.epoch_s)
-        first_use = start + self.skew_s
-        return (first_use, start + self.epoch_s) if now >= first_use else (start, first_use)
-
-    def generation_of(self, epoch: int) -> int:
-        """The number of the generation that an epoch belongs to."""
-        return epoch * self.epoch_s // self.generation_s
-
-    def bound(self, kind: bytes) -> bytes:
-        """The numbers that change what keys mean, for use in a derivation."""
-        return kind + self.epoch_s.to_bytes(8, "big") + self.generation_s.to_bytes(8, "big")
+_STATE_FORMAT = "resumption ticket ring 2"
+_DERIVATION = b"resumption ticket ring 1"
 
 
 class EpochKey:
@@ -159,12 +103,13 @@ class TicketKeyStatus:
 class TicketStatus:
     """What an operator may know of a set of ticket keys. Two nodes agree if mode and fingerprint do."""
 
-    mode: str  # "static", "ratchet" or "openssl"
+    mode: str  # "static", "ratchet", "stored" or "openssl"
     forward_secrecy: str  # in words; "no forward secrecy" if the secret opens every ticket ever made
     fingerprint: str
     not_issuing_because: str | None  # None: tickets are issued
     keys: tuple[TicketKeyStatus, ...]  # oldest first
     counts: Mapping[str, int]
+    trouble: str | None = None  # why newer keys could not be taken in, where keys come from files or a store
 
     @property
     def issuing(self) -> str | None:
@@ -178,9 +123,14 @@ class KeyRing:
     Reading takes no lock: the present `Window` is one immutable object, swapped when an epoch begins.
     """
 
-    def __init__(self, roots: StaticRoots | RatchetRoots, times: RingTimes, fingerprint: str) -> None:
+    def __init__(
+        self, roots: StaticRoots | RatchetRoots | StoredRoots, times: RingTimes, fingerprint: str, fleet: bytes
+    ) -> None:
+        """``fleet``: a key of its own, the same on all nodes and for ever, with which they sign what they publish."""
         self.times = times
         self.fingerprint = fingerprint
+        self.fleet = PreparedHmac(fleet)
+        self._fleet = bytearray(fleet)
         self._roots = roots
         self._window = Window(-1, [], [])
         self._issuing_epoch = -1
@@ -199,17 +149,26 @@ class KeyRing:
         ``first_generation`` is the generation the material stands for in ratchet mode; None: the first one used.
         ``material`` is overwritten.
         """
-        secret = PreparedHmac(PreparedHmac(_STATE_FORMAT.encode()).digest(bytes(material)))  # HKDF-Extract
+        secret = PreparedHmac(PreparedHmac(_DERIVATION).digest(bytes(material)))  # HKDF-Extract
         overwrite(material)
         kind = b"ratchet" if ratchet else b"static"
         fingerprint = secret.expand(times.bound(b"fingerprint " + kind))[:6].hex()
         root = secret.expand(times.bound(b"root " + kind))
-        return cls(RatchetRoots(root, first_generation) if ratchet else StaticRoots(root), times, fingerprint)
+        fleet = secret.expand(b"fleet")  # the same whatever the numbers are
+        return cls(RatchetRoots(root, first_generation) if ratchet else StaticRoots(root), times, fingerprint, fleet)
 
     @property
-    def is_ratchet(self) -> bool:
-        """Whether generations that have passed are forgotten."""
-        return isinstance(self._roots, RatchetRoots)
+    def mode(self) -> str:
+        """Where the roots come from: "static", "ratchet" or "stored"."""
+        if isinstance(self._roots, RatchetRoots):
+            return "ratchet"
+        return "static" if isinstance(self._roots, StaticRoots) else "stored"
+
+    @property
+    def revoked(self) -> tuple[int | str, ...]:
+        """The generations and the names of keys that were revoked, as `TicketKeys.from_secret` takes them."""
+        with self._lock:
+            return (*sorted(self._revoked_generations), *sorted(name.hex() for name in self._revoked_names))
 
     @property
     def is_closed(self) -> bool:
@@ -281,8 +240,8 @@ class KeyRing:
         )
         remembered = self.times.generation_s + max(self.times.lifetime_s, self.times.generation_s)
         return TicketStatus(
-            mode="ratchet" if self.is_ratchet else "static",
-            forward_secrecy=f"forward secrecy after {remembered} s" if self.is_ratchet else "no forward secrecy",
+            mode=self.mode,
+            forward_secrecy="no forward secrecy" if self.mode == "static" else f"forward secrecy after {remembered} s",
             fingerprint=self.fingerprint,
             not_issuing_because=self.why_not_issuing(now),
             keys=keys,
@@ -358,6 +317,7 @@ class KeyRing:
             "generation_s": self.times.generation_s,
             "generation": generation,
             "root": root.hex(),
+            "fleet": self._fleet.hex(),
         }
         return json.dumps(state, indent=1) + "\n"
 
@@ -366,29 +326,31 @@ class KeyRing:
         """The ring that `to_state` stored. It can go forward, never back. Raises `ConfigurationError`."""
         try:
             fields = json.loads(state)
-            if set(fields) != {"format", "fingerprint", "epoch_s", "generation_s", "generation", "root"}:
+            if set(fields) != {"format", "fingerprint", "epoch_s", "generation_s", "generation", "root", "fleet"}:
                 raise ValueError("other fields")
-            root = bytes.fromhex(fields["root"])
+            root, fleet = bytes.fromhex(fields["root"]), bytes.fromhex(fields["fleet"])
             generation, fingerprint = fields["generation"], fields["fingerprint"]
             sane = type(generation) is int and generation >= 0 and type(fingerprint) is str
-            if fields["format"] != _STATE_FORMAT or len(root) != _ROOT_LENGTH or not sane:
+            if fields["format"] != _STATE_FORMAT or not len(root) == len(fleet) == _ROOT_LENGTH or not sane:
                 raise ValueError("other values")
         except (ValueError, TypeError, RecursionError):
             raise ConfigurationError("these are no stored ticket keys, or they are damaged") from None
         check_diversity(root, "the stored root")
         times = RingTimes(fields["epoch_s"], fields["generation_s"], skew_s, lifetime_s)
-        return cls(RatchetRoots(root, generation), times, fingerprint)
+        return cls(RatchetRoots(root, generation), times, fingerprint, fleet)
 
     def close(self) -> None:
         """Overwrite the roots and drop every key. Afterwards nothing is issued and nothing opens."""
         with self._lock:
             self._roots.wipe()
+            overwrite(self._fleet)
             self._window = Window(_CLOSED, [], [])
             self._issuing = None
 
     def __del__(self) -> None:
         if hasattr(self, "_roots"):
             self._roots.wipe()
+            overwrite(self._fleet)
 
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError(
@@ -417,15 +379,35 @@ class KeyRing:
             issued = max(0, top * times.epoch_s - times.skew_s) // times.epoch_s  # the earliest that may be issued with
             if isinstance(self._roots, RatchetRoots):
                 self._roots.begin_at(times.generation_of(issued))
-            first = max(0, top - times.epochs_accepted)
-            oldest = min(times.generation_of(first), max(0, times.generation_of(top) - 1))
-            self._roots.forget_before(oldest)
+            self._roots.forget_before(self.generations_at(top)[0])
             self._issuing = None  # or it would keep keys that are to be forgotten
-            self._window = self._window_at(top, range(first, top + 2), range(oldest, newest + 1))
+            self._window = self._window_at(top, self._window)
             return self._window
 
-    def _window_at(self, top: int, epochs: range, generations: range) -> Window:
-        known = self._window
+    def generations_at(self, epoch: int) -> range:
+        """The generations whose roots are needed while ``epoch`` is the latest."""
+        times = self.times
+        first = max(0, epoch - times.epochs_accepted)
+        oldest = min(times.generation_of(first), max(0, times.generation_of(epoch) - 1))
+        return range(oldest, times.generation_of(epoch + 1) + 1)
+
+    def learn(self, generation: int, root: bytes) -> None:
+        """Take in the root of a generation, where roots are stored: its keys exist from now on, everywhere here."""
+        with self._lock:
+            if isinstance(self._roots, StoredRoots) and not self.is_closed and self._roots.learn(generation, root):
+                self._issuing = None
+                if self._window.top >= 0:
+                    self._window = self._window_at(self._window.top, Window(-1, [], []))
+
+    @property
+    def known_roots(self) -> dict[int, bytes]:
+        """The roots that were handed in: **key material**. Empty where roots are not stored."""
+        with self._lock:
+            return self._roots.known if isinstance(self._roots, StoredRoots) else {}
+
+    def _window_at(self, top: int, known: Window) -> Window:
+        """The keys accepted while ``top`` is the latest epoch; those in ``known`` are not derived again."""
+        epochs, generations = range(max(0, top - self.times.epochs_accepted), top + 2), self.generations_at(top)
         roots = self._roots.between(generations[0], generations[-1])
         for generation in self._revoked_generations:
             roots.pop(generation, None)

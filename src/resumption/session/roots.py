@@ -5,8 +5,9 @@
 - `RatchetRoots`: each generation's root comes from the one before it, which is then overwritten. What is stolen today
   does not open the tickets of generations already forgotten. The price: the starting point must be stored, and moved
   on.
+- `StoredRoots`: each generation's root is random, and comes from elsewhere (`resumption.session.rotation`).
 
-Both belong to one `resumption.session.ring.KeyRing`, which decides what is still needed and locks around every call.
+Each belongs to one `resumption.session.ring.KeyRing`, which decides what is still needed and locks around every call.
 Roots lie in bytearrays and are overwritten when they are dropped. Python and the libraries below it may hold copies
 elsewhere: erasure is an effort, not a promise.
 """
@@ -17,7 +18,7 @@ import hmac
 
 from resumption.session.derivation import PreparedHmac, overwrite
 
-__all__ = ["RatchetRoots", "StaticRoots"]
+__all__ = ["RatchetRoots", "StaticRoots", "StoredRoots"]
 
 _MOST_RATCHET_STEPS = 131_072  # 359 years of days; about 0.4 s of work
 
@@ -98,6 +99,47 @@ class RatchetRoots:
     def wipe(self) -> None:
         """Overwrite the root."""
         overwrite(self._root)
+
+
+class StoredRoots:
+    """Roots that were made at random, one for each generation, and are handed in as they become known."""
+
+    def __init__(self) -> None:
+        self._roots: dict[int, bytearray] = {}
+
+    @property
+    def known(self) -> dict[int, bytes]:
+        """The root of each generation that is held."""
+        return {generation: bytes(root) for generation, root in self._roots.items()}
+
+    def learn(self, generation: int, root: bytes) -> bool:
+        """Take in a root, in place of another one for this generation. False if it is known already."""
+        before = self._roots.get(generation)
+        if before is not None and bytes(before) == root:
+            return False
+        self._roots[generation] = bytearray(root)
+        if before is not None:
+            overwrite(before)
+        return True
+
+    def reaches(self, generation: int) -> bool:
+        """Always: there is nothing to compute on the way."""
+        return True
+
+    def between(self, first: int, last: int) -> dict[int, PreparedHmac]:
+        """The roots from ``first`` to ``last``, both included, that are known."""
+        return {number: PreparedHmac(root) for number, root in self._roots.items() if first <= number <= last}
+
+    def forget_before(self, generation: int) -> None:
+        """Overwrite what is older."""
+        for number in [number for number in self._roots if number < generation]:
+            overwrite(self._roots.pop(number))
+
+    def wipe(self) -> None:
+        """Overwrite all roots."""
+        for root in self._roots.values():
+            overwrite(root)
+        self._roots.clear()
 
 
 def _next_root(root: bytes | bytearray) -> bytes:

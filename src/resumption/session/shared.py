@@ -48,6 +48,7 @@ class SharedSessions:
     ) -> None:
         """The caller keeps ``store`` and ``keys`` and closes them. ``clock`` tells seconds since the epoch."""
         self.store = store
+        self.keys = keys
         self.stats = SharedSessionsStats()
         self._sealer = RecordSealer(keys, namespace=namespace)
         self._clock = clock

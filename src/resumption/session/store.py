@@ -6,6 +6,7 @@ values come sealed (`resumption.session.sealing`). Calls block; how long at most
 What a store may offer beyond the protocol, and users of stores look for:
 
 - ``put_many(entries)`` keeps several values in one exchange.
+- ``put_if_absent(key, value, expires_at)`` lets several nodes agree on a value (`resumption.session.rotation`).
 - ``asynchronous()`` makes an `AsyncSessionStore` on the same data. Without it asyncio programs use threads.
 - ``continuity()`` tells whether marks may have been lost (`Continuity`).
 - ``is_local``, if true, says that no call ever waits for another process.

@@ -15,11 +15,10 @@ section 4 and RFC 9846, section 4.7.1 leave the construction to the server.
 from __future__ import annotations
 
 import os
-import stat
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar, Protocol, Self, TypedDict, Unpack
+from typing import ClassVar, NamedTuple, Protocol, Self, TypedDict, Unpack, cast
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,8 +26,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from resumption.constants import MAX_TICKET_LIFETIME_S
 from resumption.errors import ConfigurationError, InternalError
 from resumption.session.derivation import MAXIMUM_SECRET_LENGTH, MINIMUM_SECRET_LENGTH, key_material
+from resumption.session.epochs import RingTimes
 from resumption.session.openssl_tickets import OpenSSLTicketKeys
-from resumption.session.ring import EpochKey, KeyRing, RingTimes, TicketKeyStatus, TicketStatus
+from resumption.session.ring import EpochKey, KeyRing, TicketKeyStatus, TicketStatus
+from resumption.session.secret_files import read_secret_file, write_secret_file
 
 __all__ = ["RingOptions", "TicketKeyStatus", "TicketKeys", "TicketProtection", "TicketStatus"]
 
@@ -84,12 +85,21 @@ class RingOptions(TypedDict, total=False):
     revoked: Iterable[int | str]
 
 
+class _Source(NamedTuple):
+    """Where keys came from, for a process that is to have them too: a name, never key material."""
+
+    make: str
+    where: str
+    options: RingOptions
+
+
 class TicketKeys:
     """A ring of ticket keys. Make one in each process from the same secret, or one before forking, and share it.
 
-    Safe to use from any number of threads, and after a fork. Never pickled or copied. Keys change, and are forgotten,
-    when the ring is used after their time has come. Counts are kept without a lock: under many threads they may run
-    slightly low.
+    Safe to use from any number of threads, and after a fork. A pickle of keys from a file or from the environment says
+    where they came from, and reads it again where it is opened; other keys refuse to be pickled or copied. Keys change,
+    and are forgotten, when the ring is used after their time has come. Counts are kept without a lock: under many
+    threads they may run slightly low.
     """
 
     session_format: ClassVar[str] = "packed"
@@ -97,6 +107,7 @@ class TicketKeys:
     def __init__(self, ring: KeyRing) -> None:
         """From a ring; most callers want `from_secret`, `from_environment`, `from_file` or `generate`."""
         self.ring = ring
+        self._source: _Source | None = None
         self._sealed = self._opened = self._unknown = self._rejected = self._refused = self._oversize = 0
 
     # --- where keys come from ----------------------------------------------------------------------------------------
@@ -167,7 +178,10 @@ class TicketKeys:
             raise ConfigurationError(
                 f"the environment variable {variable} is not set: it should hold the ticket secret"
             )
-        return cls.from_secret(secret, **options)
+        keys = cls.from_secret(secret, **options)
+        if environ is os.environ:
+            keys._source = _Source("from_environment", variable, options)
+        return keys
 
     @classmethod
     def from_file(
@@ -184,19 +198,23 @@ class TicketKeys:
         ``lifetime_s`` and ``revoked`` are taken from the call. Raises `ConfigurationError` if the file cannot be read
         or is not acceptable.
         """
-        content = _read_secret_file(Path(path), check_mode)
+        content = read_secret_file(Path(path), MAXIMUM_SECRET_LENGTH, check_mode=check_mode)
         if content.startswith(b"{"):
             try:
                 state = content.decode("ascii")
             except UnicodeDecodeError:
                 raise ConfigurationError(f"{path} is damaged: it should hold stored ticket keys") from None
-            return cls.from_state(
+            keys = cls.from_state(
                 state,
                 skew_s=options.get("skew_s", 60),
                 lifetime_s=options.get("lifetime_s", 86_400),
                 revoked=options.get("revoked", ()),
             )
-        return cls.from_secret(content, **options)
+        else:
+            keys = cls.from_secret(content, **options)
+        again = {**options, "check_mode": check_mode}
+        keys._source = _Source("from_file", str(Path(path).absolute()), cast("RingOptions", again))
+        return keys
 
     @classmethod
     def from_state(
@@ -330,20 +348,7 @@ class TicketKeys:
 
     def save(self, path: str | os.PathLike[str], now: float) -> None:
         """Write `to_state` to a file of mode 0600, replacing it in one step. Raises `UsageError` and `OSError`."""
-        state = self.to_state(now).encode("ascii")
-        target = Path(path)
-        fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(state)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(target)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
+        write_secret_file(Path(path), self.to_state(now).encode("ascii"))
 
     def close(self) -> None:
         """Overwrite the keys. Afterwards no ticket is issued and none opens.
@@ -353,10 +358,14 @@ class TicketKeys:
         self.ring.close()
 
     def __repr__(self) -> str:
-        return f"<TicketKeys {'ratchet' if self.ring.is_ratchet else 'static'} {self.ring.fingerprint}>"
+        return f"<TicketKeys {self.ring.mode} {self.ring.fingerprint}>"
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        return self.ring.__reduce__()  # raises TypeError and says what to do instead
+        source = self._source
+        if source is None:
+            return self.ring.__reduce__()  # raises TypeError and says what to do instead
+        revoked = self.ring.revoked  # what was revoked here stays so there
+        return _from_source, (source.make, source.where, {**source.options, "revoked": revoked})
 
     def _revoke_all(self, revoked: Iterable[int | str]) -> None:
         for what in revoked:
@@ -375,21 +384,6 @@ def _associated_data(head: bytes, partition: bytes, mechanism: str) -> bytes:
     return head + len(partition).to_bytes(2, "big") + partition + mechanism.encode()
 
 
-def _read_secret_file(path: Path, check_mode: bool) -> bytes:
-    """The content of a file of secrets: a regular file, not too long, and the owner's alone."""
-    try:
-        with path.open("rb") as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                raise ConfigurationError(f"{path} is not a regular file")
-            if check_mode and os.name == "posix" and facts.st_mode & 0o077:
-                raise ConfigurationError(
-                    f"{path} holds a secret, but its mode {stat.S_IMODE(facts.st_mode):04o} lets others at it: "
-                    "run chmod 600 on it"
-                )
-            content = file.read(MAXIMUM_SECRET_LENGTH + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > MAXIMUM_SECRET_LENGTH:
-        raise ConfigurationError(f"{path} is longer than {MAXIMUM_SECRET_LENGTH} bytes: it holds no ticket secret")
-    return content
+def _from_source(make: str, where: str, options: RingOptions) -> TicketKeys:
+    """The other end of a pickle: keys made anew from where they came from."""
+    return cast("TicketKeys", getattr(TicketKeys, make)(where, **options))

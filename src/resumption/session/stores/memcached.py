@@ -105,6 +105,21 @@ class MemcachedStore:
         """Keep ``value`` until ``expires_at``."""
         self.put_many(((key, value, expires_at),))
 
+    def put_if_absent(self, key: str, value: bytes, expires_at: float) -> bytes:
+        """Keep ``value`` unless there is one, in one step; returns the one that is there afterwards."""
+        now = self._clock()
+        expire = _expiry(expires_at, now)
+        if expire is None:
+            return value
+        name = _name("v", key)
+        with self._answers():
+            if self._of(name).add(name, pack_entry(value, expires_at), expire=expire, noreply=False) is True:
+                return value
+            found = unpack_entry(self._of(name).get(name), now)
+        if found is None:
+            raise StoreError("a value was removed while it was put")
+        return found
+
     def put_many(self, entries: Sequence[Entry]) -> None:
         """Keep them all."""
         now = self._clock()

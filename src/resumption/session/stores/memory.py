@@ -88,14 +88,20 @@ class MemoryStore:
         now = self._clock()
         with self._lock:
             self._check_open()
-            self._drop(key)
-            if not now < expires_at:
-                return
-            self._values[key] = (value, expires_at)
-            self._bytes += len(value)
-            self._sweep(now)
-            while len(self._values) > self._max_entries or self._bytes > self._max_bytes:
-                self._drop(next(iter(self._values)))
+            self._insert(key, value, expires_at, now)
+
+    def put_if_absent(self, key: str, value: bytes, expires_at: float) -> bytes:
+        """Keep ``value`` unless there is one, in one step; returns the one that is there afterwards."""
+        if len(value) > _LONGEST_VALUE:
+            raise StoreError(f"a value of {len(value)} bytes is over the limit of {_LONGEST_VALUE}")
+        now = self._clock()
+        with self._lock:
+            self._check_open()
+            entry = self._values.get(key)
+            if entry is not None and now < entry[1]:
+                return entry[0]
+            self._insert(key, value, expires_at, now)
+            return value
 
     def remove(self, key: str, other: str | None = None) -> None:
         """Forget the values under ``key`` and ``other``."""
@@ -140,6 +146,16 @@ class MemoryStore:
     def _check_open(self) -> None:
         if self._is_closed:
             raise StoreError("the store is closed")
+
+    def _insert(self, key: str, value: bytes, expires_at: float, now: float) -> None:
+        self._drop(key)
+        if not now < expires_at:
+            return
+        self._values[key] = (value, expires_at)
+        self._bytes += len(value)
+        self._sweep(now)
+        while len(self._values) > self._max_entries or self._bytes > self._max_bytes:
+            self._drop(next(iter(self._values)))
 
     def _drop(self, key: str) -> tuple[bytes, float] | None:
         entry = self._values.pop(key, None)

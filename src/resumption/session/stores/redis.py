@@ -27,7 +27,7 @@ from redis.sentinel import Sentinel
 from resumption.errors import StoreError
 from resumption.session import forking
 from resumption.session.store import Continuity, Entry
-from resumption.session.stores.entries import first_live, pack_entry
+from resumption.session.stores.entries import first_live, pack_entry, unpack_entry
 from resumption.session.stores.redis_access import (
     CHECK_EVERY_S,
     MAY_EVICT,
@@ -90,6 +90,20 @@ class RedisStore:
     def put(self, key: str, value: bytes, expires_at: float) -> None:
         """Keep ``value`` until ``expires_at``."""
         self.put_many(((key, value, expires_at),))
+
+    def put_if_absent(self, key: str, value: bytes, expires_at: float) -> bytes:
+        """Keep ``value`` unless there is one, in one step; returns the one that is there afterwards."""
+        now = self._clock()
+        expiry = expiry_of(expires_at, now)
+        if expiry is None:
+            return value
+        with self._connected() as client:
+            if client.set(value_name(key), pack_entry(value, expires_at), nx=True, **expiry) is True:
+                return value
+            found = unpack_entry(client.get(value_name(key)), now)
+        if found is None:
+            raise StoreError("a value was removed while it was put")
+        return found
 
     def put_many(self, entries: Sequence[Entry]) -> None:
         """Keep them all, in one exchange."""

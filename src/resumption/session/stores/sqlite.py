@@ -57,6 +57,7 @@ _PUT = (
     "INSERT INTO records (key, value, expires_at) VALUES (?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at"
 )
+_PUT_IF_ABSENT = f"{_PUT} WHERE records.expires_at <= ?"
 _REMOVE = "DELETE FROM records WHERE key IN (?, ?)"
 _MARK = (
     "INSERT INTO marks (key, expires_at) VALUES (?, ?) "
@@ -150,6 +151,19 @@ class SQLiteStore:
             self._insert(connection, key, value, expires_at, now)
             self._sweep(connection, now)
             self._bound(connection, 1)
+
+    def put_if_absent(self, key: str, value: bytes, expires_at: float) -> bytes:
+        """Keep ``value`` unless there is one, in one step; returns the one that is there afterwards."""
+        _check_length(value)
+        now = self._clock()
+        with self._connected() as connection:
+            if not now < expires_at:
+                return value
+            connection.execute(_PUT_IF_ABSENT, (key, value, expires_at, now))
+            found = _pick(connection.execute(_GET, (key, None, now)).fetchall(), key, now)
+        if found is None:
+            raise StoreError("a value was removed while it was put")
+        return found
 
     def put_many(self, entries: Sequence[Entry]) -> None:
         """Keep them all, in one transaction: one wait for other writers instead of many."""
