@@ -15,10 +15,12 @@ from resumption.constants import (
     AlertLevel,
     ContentType,
 )
+from resumption.crypto.padding import PaddedSealer13, PaddingPolicy
 from resumption.crypto.protection import (
     PlainOpener,
     PlainSealer,
     RecordOpener,
+    RecordOpener12,
     RecordOpener13,
     RecordSealer,
     RecordSealer13,
@@ -50,12 +52,15 @@ class Channel:
 
     __slots__ = (
         "_flight",
+        "_fragment_length",
         "_handshake",
         "_idle",
         "_idle_limit",
         "_opener",
         "_out",
+        "_padding",
         "_reader",
+        "_receive_length",
         "_sealer",
         "_sent_close",
         "_skippable",
@@ -63,7 +68,7 @@ class Channel:
         "_update_asked",
     )
 
-    def __init__(self, max_message_length: int, idle_limit: int) -> None:
+    def __init__(self, max_message_length: int, idle_limit: int, padding: PaddingPolicy | None = None) -> None:
         self._reader = RecordReader()
         self._handshake = HandshakeBuffer(max_message_length)
         self._opener: RecordOpener = _PLAIN_OPENER
@@ -76,6 +81,9 @@ class Channel:
         self._unsettled = False  # the peer may not have the keys in force yet: it has proved nothing
         self._skippable = 0  # bytes of refused early data that may still come
         self._update_asked = False  # the peer was asked for a KeyUpdate, and none came yet
+        self._fragment_length = MAX_PLAINTEXT_LENGTH  # bytes of content in a record that is sent
+        self._receive_length = MAX_PLAINTEXT_LENGTH  # and in one that is received
+        self._padding = padding
 
     # What states ask for, as `resumption.handshake.state.Output` has it.
 
@@ -95,6 +103,8 @@ class Channel:
         if self._handshake.left:
             self._check_boundary()
         self._opener = opener
+        if self._receive_length != MAX_PLAINTEXT_LENGTH:
+            self._limit_opener(opener)
         self._reader.limit = (
             MAX_CIPHERTEXT_LENGTH_13 if isinstance(opener, RecordOpener13) else MAX_CIPHERTEXT_LENGTH_12
         )
@@ -103,7 +113,31 @@ class Channel:
         """Seal what follows with ``sealer``; what was queued still goes out under the key before."""
         if self._flight:
             self._flush()
+        if self._padding is not None and isinstance(sealer, RecordSealer13):
+            sealer = PaddedSealer13(sealer, self._padding, self._fragment_length)
         self._sealer = sealer
+
+    def limit_records(self, send: int, receive: int, unprotected: bool) -> None:
+        """Send records of at most ``send`` bytes of content, and refuse those with more than ``receive``, from now on.
+
+        Without ``unprotected`` that holds for what comes under a key. RFC 8449, section 4; RFC 6066, section 4.
+        """
+        if self._flight:
+            self._flush()
+        self._fragment_length = send
+        self._receive_length = receive
+        if isinstance(self._sealer, PaddedSealer13):
+            self._sealer.room = send
+        if not isinstance(self._opener, PlainOpener):
+            self._limit_opener(self._opener)
+        elif unprotected:
+            self._opener = PlainOpener(receive)
+
+    def _limit_opener(self, opener: RecordOpener) -> None:
+        if isinstance(opener, RecordOpener13):
+            opener.inner_limit = self._receive_length + 1  # with the content type, and whatever padding there is
+        elif isinstance(opener, RecordOpener12):
+            opener.inner_limit = self._receive_length
 
     def skip_early_data(self, limit: int) -> None:
         """Pass over at most ``limit`` bytes of records that do not open, until one does. RFC 9846, section 4.3.10."""
@@ -153,10 +187,10 @@ class Channel:
         flight = self._flight
         data = flight[0] if len(flight) == 1 else b"".join(flight)
         flight.clear()
-        if len(data) <= MAX_PLAINTEXT_LENGTH:
+        if len(data) <= self._fragment_length:
             self._out.append(self._sealer.seal(_HANDSHAKE, data))
         else:
-            self._out.append(self._sealer.seal_many(_HANDSHAKE, data))
+            self._out.append(self._sealer.seal_many(_HANDSHAKE, data, self._fragment_length))
 
     def _flush_first(self) -> None:
         """Put a client's first hello into its record, whose version is 3.1. RFC 9846, section 5.1."""

@@ -18,6 +18,7 @@ from typing import TypeVar
 from resumption.constants import (
     DEFAULT_SESSION_TIMEOUT_S,
     MAX_ID_CONTEXT_LENGTH,
+    MAX_PLAINTEXT_LENGTH,
     MAX_TICKET_LIFETIME_S,
     ExtensionType,
     ProtocolVersion,
@@ -27,6 +28,7 @@ from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.cookies import CookieKeys
 from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS, default_shares
 from resumption.crypto.names import ServerName
+from resumption.crypto.padding import PaddingPolicy
 from resumption.crypto.signatures import CERTIFICATE_SCHEMES, SCHEMES
 from resumption.crypto.suites import DEFAULT_SUITES_12, DEFAULT_SUITES_13, SUITES, SuiteFacts
 from resumption.crypto.trust import TrustStore
@@ -38,7 +40,10 @@ from resumption.wire import extensions, messages12
 from resumption.wire.messages import Certificate, CertificateEntry
 from resumption.wire.templates import ClientHelloTemplate
 
-__all__ = ["ClientConfig", "Config", "ServerConfig"]
+__all__ = ["FRAGMENT_MODES", "ClientConfig", "Config", "ServerConfig"]
+
+#: The values of max_fragment_length, by bytes. RFC 6066, section 4.
+FRAGMENT_MODES = {512: 1, 1024: 2, 2048: 3, 4096: 4}
 
 _REMEMBERED = 1024  # servers, per configuration
 _LONGEST_NAME, _LONGEST_SCHEMES = 253, 64
@@ -71,6 +76,8 @@ class Config:
     max_message_length: int = 2**17  # bytes of one handshake message
     max_post_handshake_messages: int = 100  # per connection and hour
     max_empty_records: int = 32  # in a row
+    record_size_limit: int | None = None  # bytes, RFC 8449: a client asks if it is set, a server answers in any case
+    record_padding: PaddingPolicy | None = None  # TLS 1.3: a multiple, or (content type, length) -> bytes of padding
     log_secrets: bool = False  # for a context with a key log
     clock: Callable[[], float] = field(default=time.time, repr=False)
     random: Callable[[int], bytes] = field(default=os.urandom, repr=False)
@@ -95,6 +102,11 @@ class Config:
                 raise ConfigurationError("an ALPN protocol name must have 1 to 255 bytes")
         if self.session_timeout_s < 0:
             raise ConfigurationError("session_timeout_s is negative")
+        limit, padding = self.record_size_limit, self.record_padding
+        if limit is not None and not 64 <= limit <= MAX_PLAINTEXT_LENGTH + 1:
+            raise ConfigurationError(f"record_size_limit must lie between 64 and {MAX_PLAINTEXT_LENGTH + 1}")
+        if isinstance(padding, int) and not 0 < padding <= MAX_PLAINTEXT_LENGTH + 1:
+            raise ConfigurationError(f"record_padding must be a multiple from 1 to {MAX_PLAINTEXT_LENGTH + 1}")
         if len(self.id_context) > MAX_ID_CONTEXT_LENGTH:
             raise ConfigurationError(f"the session id context is longer than {MAX_ID_CONTEXT_LENGTH} bytes")
 
@@ -154,9 +166,20 @@ class ClientConfig(Config):
     key_shares: int | tuple[int, ...] | None = None
     certified_key: CertifiedKey | None = None
     isolation: str = ""  # part of every cache key: sessions of two labels never mix
+    max_fragment_length: int | None = None  # bytes, RFC 6066: 512, 1024, 2048 or 4096; record_size_limit replaces it
+    ticket_request: tuple[int, int] | None = None  # RFC 9149: tickets wanted after a full handshake, and a resumed one
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.max_fragment_length is not None:
+            if self.max_fragment_length not in FRAGMENT_MODES:
+                raise ConfigurationError("max_fragment_length must be 512, 1024, 2048 or 4096")
+            if self.record_size_limit is not None:
+                raise ConfigurationError("max_fragment_length and record_size_limit exclude each other (RFC 8449)")
+        if self.ticket_request is not None:
+            counts = tuple(self.ticket_request)
+            if len(counts) != 2 or not all(0 <= count <= 255 for count in counts):
+                raise ConfigurationError("ticket_request must be two numbers from 0 to 255")
         wanted = self.key_shares
         if isinstance(wanted, int):
             if wanted < 0:
@@ -186,6 +209,7 @@ class ClientConfig(Config):
             verify_name=server_name if self.trust is not None and self.verify_hostname else None,
             id_context=self.id_context,
             fresh=fresh,
+            max_fragment_mode=FRAGMENT_MODES[self.max_fragment_length] if self.max_fragment_length else 255,
         )
         return _remember(self._policies, key, policy)
 
@@ -225,6 +249,14 @@ class ClientConfig(Config):
             ),
             ExtensionType.signature_algorithms: extensions.pack_signature_algorithms(self.schemes),
         }
+        if self.record_size_limit is not None:
+            highest = MAX_PLAINTEXT_LENGTH + (self.maximum_version >= ProtocolVersion.TLSv1_3)
+            bodies[ExtensionType.record_size_limit] = extensions.pack_record_size_limit(
+                min(self.record_size_limit, highest)
+            )
+        if self.max_fragment_length is not None:
+            mode = FRAGMENT_MODES[self.max_fragment_length]
+            bodies[ExtensionType.max_fragment_length] = extensions.pack_max_fragment_length(mode)
         if self.minimum_version <= ProtocolVersion.TLSv1_2:
             bodies[ExtensionType.ec_point_formats] = extensions.pack_ec_point_formats(b"\x00")
             bodies[ExtensionType.extended_master_secret] = extensions.pack_extended_master_secret()
@@ -239,6 +271,8 @@ class ClientConfig(Config):
         bodies[ExtensionType.supported_versions] = extensions.pack_supported_versions_client(
             tuple(range(self.maximum_version, self.minimum_version - 1, -1))
         )
+        if self.ticket_request is not None:
+            bodies[ExtensionType.ticket_request] = extensions.pack_ticket_request_client(self.ticket_request)
         bodies[ExtensionType.psk_key_exchange_modes] = extensions.pack_psk_key_exchange_modes(
             bytes([PskKeyExchangeMode.psk_dhe_ke])
         )
@@ -277,6 +311,7 @@ class ClientConfig(Config):
                 b"%d" % self.policy_epoch,
                 repr(float(self.max_auth_age_s)).encode(),
                 self.isolation.encode(),
+                *((b"%d" % self.max_fragment_length,) if self.max_fragment_length is not None else ()),
             )
         ).digest()
 

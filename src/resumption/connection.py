@@ -8,9 +8,9 @@ and `resumption.channel` (records). It touches no socket, file or clock either: 
 from __future__ import annotations
 
 from resumption.config import ClientConfig, ServerConfig
-from resumption.constants import MAX_PLAINTEXT_LENGTH, AlertDescription, ContentType, KeyUpdateRequest, ProtocolVersion
+from resumption.constants import AlertDescription, ContentType, KeyUpdateRequest, ProtocolVersion
 from resumption.engine import Engine
-from resumption.errors import Error, UsageError
+from resumption.errors import Error, InternalError, UsageError
 from resumption.handshake.established13 import ServerConnected
 from resumption.ownership import Host
 from resumption.wire.messages import KeyUpdate
@@ -71,7 +71,11 @@ class Connection(Engine):
         """What to send now; taken once. May be called at any time, also after an error (for the alert)."""
         if not self._begun and not self.is_server and not self._freed:
             self._begin()
-        return self._take_output() if self._flight or self._out else b""
+        try:
+            return self._take_output() if self._flight or self._out else b""
+        except InternalError as error:  # a padding policy's: what it was asked for is lost, and with it the connection
+            self._end_with_alert(error)
+            return self._take_output()
 
     def send_data(self, data: bytes | bytearray | memoryview) -> None:
         """Queue application data of any length. Raises `UsageError` before the handshake is complete or after close."""
@@ -84,14 +88,19 @@ class Connection(Engine):
         if self._flight:
             self._flush()
         length = len(data)
-        if self._sealer.remaining - length // MAX_PLAINTEXT_LENGTH < _REKEY_MARGIN:
+        fragment_length = self._fragment_length
+        if self._sealer.remaining - length // fragment_length < _REKEY_MARGIN:
             if self.version != _TLS13:
                 raise UsageError("this TLS 1.2 connection has used up its key: close it and make another one")
             self.update_keys()
-        if 0 < length <= MAX_PLAINTEXT_LENGTH:
-            self._out.append(self._sealer.seal(_APPLICATION_DATA, data))
-        elif length:
-            self._out.append(self._sealer.seal_many(_APPLICATION_DATA, data))
+        try:
+            if 0 < length <= fragment_length:
+                self._out.append(self._sealer.seal(_APPLICATION_DATA, data))
+            elif length:
+                self._out.append(self._sealer.seal_many(_APPLICATION_DATA, data, fragment_length))
+        except InternalError as error:
+            self._end_with_alert(error)
+            raise
 
     def update_keys(self, *, request_peer: bool = False) -> None:
         """Change the writing key now, and ask the peer to do the same if ``request_peer``. RFC 9846, section 4.7.3."""
@@ -103,7 +112,11 @@ class Connection(Engine):
         self._update_asked |= asking
         wish = KeyUpdateRequest.update_requested if asking else KeyUpdateRequest.update_not_requested
         self.send(KeyUpdate(wish).pack())
-        self.update_write_key()
+        try:
+            self.update_write_key()
+        except InternalError as error:
+            self._end_with_alert(error)
+            raise
 
     def export_keying_material(self, label: bytes, context: bytes | None, length: int) -> bytes:
         """Secret bytes that both ends of this connection, and nobody else, can compute. RFC 9846, section 7.5.

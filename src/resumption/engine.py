@@ -144,6 +144,13 @@ class Engine(SessionOwner):
 
     def _failed(self, problem: Exception) -> Iterable[Event]:
         """Send the alert, end the connection, and raise what is wrong after the events that came before it."""
+        error = self._end_with_alert(problem)
+        events = self._deliver()
+        if not events:
+            raise error
+        return _then_raise(events, error)
+
+    def _end_with_alert(self, problem: Exception) -> Error:
         error = problem if isinstance(problem, Error) else _unforeseen(problem)
         if isinstance(error, PeerError):
             self._send_alert(error.alert)
@@ -152,10 +159,7 @@ class Engine(SessionOwner):
         elif not isinstance(error, AlertReceived):
             self._send_alert(AlertDescription.internal_error)
         self._end(error)
-        events = self._deliver()
-        if not events:
-            raise error
-        return _then_raise(events, error)
+        return error
 
     def _end(self, error: Error) -> None:
         self._error = error

@@ -98,7 +98,7 @@ class SessionOwner(Channel):
     def __init__(
         self, config: ClientConfig | ServerConfig, host: Host | None, server_name: str, peer_key: bytes | None
     ) -> None:
-        super().__init__(config.max_message_length, config.max_empty_records)
+        super().__init__(config.max_message_length, config.max_empty_records, config.record_padding)
         self.is_server = isinstance(config, ServerConfig)
         self._begun = False
         self._freed = False
@@ -261,7 +261,8 @@ class SessionOwner(Channel):
     def _forget_handshake(self) -> None:
         """Be as new, but for the session."""
         self._drop_lent()
-        Channel.__init__(self, self._config.max_message_length, self._config.max_empty_records)
+        config = self._config
+        Channel.__init__(self, config.max_message_length, config.max_empty_records, config.record_padding)
         self.resumption = None
         self.looked_up = None
         self.tickets_before = None

@@ -434,8 +434,8 @@ class PlainOpener:
 
     __slots__ = ("inner_limit",)
 
-    def __init__(self) -> None:
-        self.inner_limit: int = MAX_PLAINTEXT_LENGTH
+    def __init__(self, inner_limit: int = MAX_PLAINTEXT_LENGTH) -> None:
+        self.inner_limit: int = inner_limit
 
     @property
     def remaining(self) -> int:

@@ -21,6 +21,7 @@ from resumption.errors import (
 from resumption.frozen import frozen
 from resumption.handshake.established12 import ClientConnected, Exporter, Keys, RecordedTranscript, fits_suite
 from resumption.handshake.offer import Lineage, Offered
+from resumption.handshake.record_sizes import granted
 from resumption.handshake.state import Output, State, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.gate import Answer, accepted, mechanism_of
@@ -53,7 +54,17 @@ _EMS_FLAG = 1  # bit 0 of a session's flags
 # What a TLS 1.2 ServerHello may answer; extensions of TLS 1.3 do not belong there. Nor does supported_groups, but there
 # are load balancers that send it: other clients pass over it, and so does this one.
 _SERVER_HELLO_EXTENSIONS = frozenset(
-    {_ALPN, _EMS, _RENEGOTIATION_INFO, _SESSION_TICKET, _SERVER_NAME, _POINT_FORMATS, _SUPPORTED_GROUPS}
+    {
+        _ALPN,
+        _EMS,
+        _RENEGOTIATION_INFO,
+        _SESSION_TICKET,
+        _SERVER_NAME,
+        _POINT_FORMATS,
+        _SUPPORTED_GROUPS,
+        int(ExtensionType.max_fragment_length),
+        int(ExtensionType.record_size_limit),
+    }
 )
 
 
@@ -69,6 +80,7 @@ class Hellos:
     ticket_promised: bool
     acknowledged_name: bool
     alpn: bytes | None
+    max_fragment_mode: int
 
     def keys(self, master: MasterSecret12) -> Keys:
         """The keys that follow from ``master``."""
@@ -107,6 +119,9 @@ def on_server_hello(
         raise DecodeError("the session_ticket extension of a ServerHello is empty")
     if _POINT_FORMATS in received and 0 not in extensions.parse_ec_point_formats(received[_POINT_FORMATS]):
         raise IllegalParameter("the server does not support uncompressed points")
+    sizes = granted(offered, received, _TLS12)
+    if sizes is not None:
+        out.limit_records(sizes.send, sizes.receive, sizes.unprotected)
     hellos = Hellos(
         offered,
         suite,
@@ -116,6 +131,7 @@ def on_server_hello(
         _SESSION_TICKET in received,
         _SERVER_NAME in received,
         alpn,
+        sizes.max_fragment_mode if sizes is not None else 255,
     )
     session_id = message.legacy_session_id_echo
     if not session_id or session_id != offered.hello.legacy_session_id:
@@ -131,6 +147,7 @@ def on_server_hello(
         if reason in (Reason.EMS_LOST, Reason.EMS_GAINED):
             raise HandshakeFailure(f"the server's resumption is not acceptable: {reason.sentence}")
         raise IllegalParameter(f"the server's resumption is not acceptable: {reason.sentence}")
+    offered.check_mode(hellos.max_fragment_mode)
     before = session.data
     master = MasterSecret12(suite.hash, session.secret)
     data = _facts(hellos, before.peer_chain, before)
@@ -172,6 +189,7 @@ def _facts(hellos: Hellos, chain: tuple[bytes, ...], before: SessionData | None)
         ticket=before.ticket if before is not None else b"",
         flags=_EMS_FLAG if hellos.extended_master_secret else 0,
         alpn=hellos.alpn,
+        max_fragment_mode=hellos.max_fragment_mode,
         group=before.group if before is not None else 0,
         role="client",
         policy_epoch=config.policy_epoch,

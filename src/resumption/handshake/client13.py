@@ -29,6 +29,7 @@ from resumption.handshake.established13 import (
 )
 from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_request, check_response
+from resumption.handshake.record_sizes import granted
 from resumption.handshake.state import Handshaking13, Output, Transcript, on
 from resumption.session.gate import Answer, accepted, mechanism_of
 from resumption.session.model import SessionData
@@ -59,6 +60,7 @@ _SERVER_NAME = int(ExtensionType.server_name)
 _SUPPORTED_GROUPS = int(ExtensionType.supported_groups)
 _ALPN = int(ExtensionType.application_layer_protocol_negotiation)
 _SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
+_TICKET_REQUEST = int(ExtensionType.ticket_request)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 
 
@@ -141,6 +143,15 @@ class ExpectEncryptedExtensions(Handshaking13):
             alpn = extensions.parse_alpn_server(received[_ALPN])
             if alpn not in offered.config.alpn:
                 raise IllegalParameter("the server chose an application protocol that was not offered")
+        if _TICKET_REQUEST in received:
+            extensions.parse_ticket_request_server(received[_TICKET_REQUEST])
+        sizes = granted(offered, received, _TLS13)
+        mode = 255
+        if sizes is not None:
+            out.limit_records(sizes.send, sizes.receive, False)
+            mode = sizes.max_fragment_mode
+        if self.resumed:
+            offered.check_mode(mode)
         negotiated = Negotiated(
             config=offered.config,
             suite=self.suite,
@@ -148,6 +159,7 @@ class ExpectEncryptedExtensions(Handshaking13):
             server_name=offered.server_name,
             acknowledged_name=_SERVER_NAME in received,
             alpn=alpn,
+            max_fragment_mode=mode,
         )
         session = offered.session
         if self.resumed and session is not None:
@@ -329,6 +341,7 @@ class ExpectFinished(Handshaking13):
             verify_result=identity.verify_result,
             hostname=negotiated.server_name if negotiated.acknowledged_name else None,
             alpn=negotiated.alpn,
+            max_fragment_mode=negotiated.max_fragment_mode,
             group=negotiated.group,
             role="client",
             policy_epoch=config.policy_epoch,

@@ -39,6 +39,7 @@ class Negotiated:
     server_name: str
     acknowledged_name: bool
     alpn: bytes | None
+    max_fragment_mode: int = 255  # as in a session: 255 for none
 
 
 class Budget:

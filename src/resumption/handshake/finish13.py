@@ -47,6 +47,7 @@ class Progress:
     resumption: Resumption
     session: Session | None  # what resumes the connection
     psk_dhe_ke: bool
+    num_tickets: int  # to send at once
 
     @property
     def config(self) -> ServerConfig:
@@ -133,6 +134,7 @@ class ExpectFinished(Handshaking13):
             verify_result=identity.verify_result,
             hostname=negotiated.server_name or None,
             alpn=negotiated.alpn,
+            max_fragment_mode=negotiated.max_fragment_mode,
             group=negotiated.group,
             role="server",
             partition=config.partition,
@@ -150,6 +152,6 @@ class ExpectFinished(Handshaking13):
             Budget(config),
             progress.psk_dhe_ke,
         )
-        for _ in range(min(config.num_tickets, 1) if progress.resumption.resumed else config.num_tickets):
+        for _ in range(progress.num_tickets):
             connected.issue_ticket(out)
         return connected

@@ -56,6 +56,8 @@ _PARSERS: dict[int, tuple[_Parser, _Parser]] = {
         ExtensionType.renegotiation_info: _remembering(extensions.parse_renegotiation_info),
         ExtensionType.ec_point_formats: _remembering(extensions.parse_ec_point_formats),
         ExtensionType.record_size_limit: _as_it_is(extensions.parse_record_size_limit),
+        ExtensionType.max_fragment_length: _as_it_is(extensions.parse_max_fragment_length),
+        ExtensionType.ticket_request: _as_it_is(extensions.parse_ticket_request_client),
         ExtensionType.certificate_authorities: _as_it_is(extensions.parse_certificate_authorities),
     }.items()
 }
@@ -71,6 +73,9 @@ _EMS = int(ExtensionType.extended_master_secret)
 _SESSION_TICKET = int(ExtensionType.session_ticket)
 _RENEGOTIATION_INFO = int(ExtensionType.renegotiation_info)
 _POINT_FORMATS = int(ExtensionType.ec_point_formats)
+_RECORD_SIZE_LIMIT = int(ExtensionType.record_size_limit)
+_MAX_FRAGMENT_LENGTH = int(ExtensionType.max_fragment_length)
+_TICKET_REQUEST = int(ExtensionType.ticket_request)
 _TLS10 = int(ProtocolVersion.TLSv1)
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _PSK_DHE_KE = int(PskKeyExchangeMode.psk_dhe_ke)
@@ -94,13 +99,16 @@ class ClientHelloFacts:
         "has_psk_modes",
         "hello",
         "key_shares",
+        "max_fragment_length",
         "point_formats",
         "psk",
         "psk_dhe_ke",
+        "record_size_limit",
         "renegotiation_info",
         "schemes",
         "server_name",
         "session_ticket",
+        "ticket_request",
         "versions",
     )
 
@@ -114,6 +122,9 @@ class ClientHelloFacts:
     psk: extensions.OfferedPsks | None
     has_psk_modes: bool  # whether psk_key_exchange_modes is there at all
     psk_dhe_ke: bool  # whether the client can resume with a key exchange
+    ticket_request: tuple[int, int] | None  # tickets wanted after a full handshake, and a resumed one. RFC 9149
+    record_size_limit: int | None  # RFC 8449
+    max_fragment_length: int | None  # the code, as it was sent. RFC 6066, section 4
     # what only TLS 1.2 asks
     extended_master_secret: bool  # RFC 7627
     session_ticket: bytes | None  # empty if the client would like one, None if it cannot use any. RFC 5077
@@ -143,6 +154,9 @@ class ClientHelloFacts:
         self.psk = value(_PRE_SHARED_KEY)
         self.has_psk_modes = _PSK_MODES in values
         self.psk_dhe_ke = _PSK_DHE_KE in value(_PSK_MODES, b"")
+        self.ticket_request = value(_TICKET_REQUEST)
+        self.record_size_limit = value(_RECORD_SIZE_LIMIT)
+        self.max_fragment_length = value(_MAX_FRAGMENT_LENGTH)
         self.extended_master_secret = _EMS in values
         self.session_ticket = value(_SESSION_TICKET)
         self.renegotiation_info = value(_RENEGOTIATION_INFO)

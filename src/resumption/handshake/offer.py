@@ -8,6 +8,7 @@ from resumption.config import ClientConfig
 from resumption.crypto.certificates import not_after_of
 from resumption.crypto.groups import KeyShare
 from resumption.crypto.schedule13 import EarlySecret
+from resumption.errors import IllegalParameter
 from resumption.frozen import frozen
 from resumption.session.gate import ClientPolicy
 from resumption.session.model import Session, SessionData
@@ -42,6 +43,17 @@ class Offered:
     early: EarlySecret | None
     reason: Reason | None
     retried: bool = False  # this is the second hello
+
+    def check_mode(self, max_fragment_mode: int) -> None:
+        """The maximum fragment length of the session that resumes holds for this connection. RFC 6066, section 4.
+
+        Raises `IllegalParameter` when the server answered another one, or none.
+        """
+        if self.session is None:
+            return
+        before = self.session.data.max_fragment_mode
+        if 0 < before < 5 and before != max_fragment_mode:
+            raise IllegalParameter("the server resumes a session and changes its max_fragment_length")
 
     def lineage_of(self, before: SessionData) -> Lineage:
         """The lineage that a resumption of ``before`` goes on with. Renewing never prolongs it (F14).

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from resumption.config import ServerConfig
 from resumption.constants import ExtensionType, ProtocolVersion
-from resumption.crypto.certificates import CertifiedKey, is_rsassa_pss, not_after_of, public_key_of
+from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
 from resumption.crypto.groups import KeyShare, generate
 from resumption.crypto.schedule12 import MasterSecret12
 from resumption.crypto.signatures import sign, verify
@@ -22,9 +22,11 @@ from resumption.errors import (
     InappropriateFallback,
 )
 from resumption.frozen import frozen
-from resumption.handshake.established12 import Exporter, Keys, RecordedTranscript, ServerConnected, fits_suite
+from resumption.handshake.established12 import Exporter, Keys, RecordedTranscript, ServerConnected
 from resumption.handshake.events import NeedSession
 from resumption.handshake.hello import ClientHelloFacts
+from resumption.handshake.record_sizes import RecordSizes, asked_mode, grant
+from resumption.handshake.selection12 import choose_group, choose_suite
 from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, on
 from resumption.handshake.tickets import lifetime_of, open_session, seal_session
 from resumption.session.gate import Offer, eligible
@@ -70,6 +72,7 @@ class Choice:
     raw: bytes
     alpn: bytes | None
     extended_master_secret: bool
+    sizes: RecordSizes | None
 
     @property
     def wants_ticket(self) -> bool:
@@ -93,7 +96,10 @@ def negotiate(config: ServerConfig, facts: ClientHelloFacts, alpn: bytes | None,
         raise HandshakeFailure("renegotiation_info of a first handshake must be empty")
     if facts.point_formats is not None and 0 not in facts.point_formats:
         raise IllegalParameter("the client does not support uncompressed points")
-    return _find_session(Choice(config, facts, raw, alpn, facts.extended_master_secret), out)
+    sizes = grant(config, facts, _TLS12)
+    if sizes is not None:
+        out.limit_records(sizes.send, sizes.receive, sizes.unprotected)
+    return _find_session(Choice(config, facts, raw, alpn, facts.extended_master_secret, sizes), out)
 
 
 def _find_session(choice: Choice, out: Output) -> Next:
@@ -141,6 +147,7 @@ def _judge(choice: Choice, session: Session, mechanism: Mechanism, out: Output) 
             suites=facts.hello.cipher_suites,
             server_name=facts.server_name or None,
             extended_master_secret=choice.extended_master_secret,
+            max_fragment_mode=asked_mode(facts),
         ),
         config.clock(),
         resumable=session.is_resumable or mechanism is Mechanism.TICKET_12,
@@ -170,6 +177,8 @@ def _server_hello(
         ticket,
         choice.alpn,
     )
+    if choice.sizes is not None:
+        block += pack_extension(*choice.sizes.extension)
     return pack_server_hello(random, session_id, suite.suite, block), random
 
 
@@ -227,8 +236,8 @@ def _answer_full(choice: Choice, reason: Reason, out: Output) -> ExpectCertifica
     schemes = facts.schemes
     if schemes is None:
         raise HandshakeFailure("the client has no signature_algorithms, which means SHA-1: not accepted here")
-    group = _choose_group(config, facts)
-    suite, key, scheme = _choose_suite(config, facts, schemes)
+    group = choose_group(config, facts)
+    suite, key, scheme = choose_suite(config, facts, schemes)
     keeps_ids = Mechanism.SESSION_ID in config.mechanisms
     resumable = out.allows_resumption()
     ticket = choice.wants_ticket and resumable
@@ -258,31 +267,6 @@ def _answer_full(choice: Choice, reason: Reason, out: Output) -> ExpectCertifica
         out.send(message)
     opening = Opening(choice, suite, random, session_id, ticket, share, transcript, reason)
     return ExpectCertificate(opening) if asked else ExpectKeyExchange(opening, ())
-
-
-def _choose_group(config: ServerConfig, facts: ClientHelloFacts) -> int:
-    """Our first group that the client lists; without a list it can do P-256. RFC 8422, section 5.1."""
-    groups = facts.groups if facts.groups is not None else (23,)
-    group = next((group for group in config.groups_12 if group in groups), None)
-    if group is None:
-        raise HandshakeFailure("the client offers no elliptic curve that is enabled here")
-    return group
-
-
-def _choose_suite(
-    config: ServerConfig, facts: ClientHelloFacts, schemes: tuple[int, ...]
-) -> tuple[SuiteFacts, CertifiedKey, int]:
-    """Our first suite that the client offers and for which there is a certificate that it can check."""
-    keys = config.keys_for(facts.server_name or None)
-    for number in config.suites_12:
-        if number not in facts.hello.cipher_suites:
-            continue
-        suite = SUITES[number]
-        for key in keys:
-            for scheme in key.schemes12:
-                if scheme in schemes and fits_suite(scheme, suite):
-                    return suite, key, scheme
-    raise HandshakeFailure("the client offers no TLS 1.2 cipher suite that is enabled here and fits a certificate")
 
 
 @frozen
@@ -356,6 +340,7 @@ class ExpectKeyExchange(State):
             hostname=choice.facts.server_name or None,
             flags=_EMS_FLAG if choice.extended_master_secret else 0,
             alpn=choice.alpn,
+            max_fragment_mode=asked_mode(choice.facts),
             group=opening.share.group,
             role="server",
             partition=config.partition,

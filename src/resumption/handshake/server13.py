@@ -32,9 +32,10 @@ from resumption.handshake.events import HelloRetried, NeedSession
 from resumption.handshake.finish13 import ExpectCertificate, ExpectFinished, Identity, Progress
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.placement import Place, check_request
+from resumption.handshake.record_sizes import asked_mode, grant
 from resumption.handshake.retry13 import check_psks, check_repeated, pack_retry, requested_share, unchanged_digest
 from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, on
-from resumption.handshake.tickets import open_session
+from resumption.handshake.tickets import answer_ticket_request, open_session
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session
 from resumption.session.verdicts import Mechanism, Reason, Resumption
@@ -283,6 +284,7 @@ def judge(choice: Choice, session: Session, secret: bytes, mechanism: Mechanism)
             suite=choice.suite.suite,
             server_name=facts.server_name or None,
             psk_dhe_ke=facts.psk_dhe_ke,
+            max_fragment_mode=asked_mode(facts),
         ),
         choice.config.clock(),
         resumable=session.is_resumable,
@@ -343,9 +345,10 @@ class Accepted:
 
 
 @lru_cache(64)
-def encrypted_extensions(named: bool, alpn: bytes | None) -> bytes:
-    """The EncryptedExtensions message: it acknowledges the name and says the protocol. RFC 9846, section 4.4.1."""
-    bodies: dict[int, bytes] = {}
+def encrypted_extensions(named: bool, alpn: bytes | None, more: tuple[tuple[int, bytes], ...]) -> bytes:
+    """The EncryptedExtensions message: it acknowledges the name, says the protocol, and ``more`` that few clients ask
+    for. RFC 9846, section 4.4.1."""
+    bodies = dict(more)
     if named:
         bodies[_SERVER_NAME] = b""
     if alpn is not None:
@@ -357,6 +360,7 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
     """Send the server's whole flight. RFC 9846, sections 4.2.3 and 4.4 [8446: 4.1.3, 4.3, 4.4]."""
     config, facts, suite, transcript = choice.config, choice.facts, choice.suite, choice.transcript
     hello = facts.hello
+    sizes = grant(config, facts, _TLS13)
     selected: tuple[CertifiedKey, int] | None = None
     if accepted is None:
         schemes = facts.schemes
@@ -381,8 +385,19 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
     out.read_with(RecordOpener13(suite, secrets.client_handshake_traffic_secret))
     if _EARLY_DATA in hello.extensions:
         out.skip_early_data(_MAX_SKIPPED)
-    negotiated = Negotiated(config, suite, choice.group, facts.server_name, bool(facts.server_name), choice.alpn)
-    flight = encrypted_extensions(bool(facts.server_name), choice.alpn)
+    more: tuple[tuple[int, bytes], ...] = ()
+    mode = 255
+    if sizes is not None:
+        out.limit_records(sizes.send, sizes.receive, False)
+        more, mode = (sizes.extension,), sizes.max_fragment_mode
+    num_tickets = min(config.num_tickets, 1) if accepted is not None else config.num_tickets
+    if facts.ticket_request is not None:
+        num_tickets = facts.ticket_request[accepted is not None]
+        num_tickets, answer_body = answer_ticket_request(config, facts, num_tickets)
+        more += (answer_body,)
+    named = bool(facts.server_name)
+    negotiated = Negotiated(config, suite, choice.group, facts.server_name, named, choice.alpn, mode)
+    flight = encrypted_extensions(named, choice.alpn, more)
     asked = False
     if selected is not None:
         if config.client_auth != "none":
@@ -417,7 +432,7 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
         identity = Identity((), 0, now, now + config.max_auth_age_s)
         resumption = Resumption(False, reason or Reason.NOT_OFFERED)
     session = accepted.session if accepted is not None else None
-    progress = Progress(negotiated, transcript, secrets, master, resumption, session, facts.psk_dhe_ke)
+    progress = Progress(negotiated, transcript, secrets, master, resumption, session, facts.psk_dhe_ke, num_tickets)
     return ExpectCertificate(progress) if asked else ExpectFinished(progress, identity, finished_hash)
 
 

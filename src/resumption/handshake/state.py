@@ -44,6 +44,10 @@ class Output(Protocol):
     def write_with(self, sealer: RecordSealer) -> None:
         """Seal what follows with ``sealer``; what was queued goes out under the old key."""
 
+    def limit_records(self, send: int, receive: int, unprotected: bool) -> None:
+        """Send and accept records of at most so many bytes of content; without ``unprotected``, only protected ones
+        are refused."""
+
     def skip_early_data(self, limit: int) -> None:
         """Pass over the records of early data that was refused: those that do not open, until one does. At most
         ``limit`` bytes of them."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from resumption.config import ServerConfig
-from resumption.constants import MAX_TICKET_LIFETIME_S
+from resumption.config import MAX_TICKETS, ServerConfig
+from resumption.constants import MAX_TICKET_LIFETIME_S, ExtensionType
 from resumption.errors import SessionError, SessionFormatError
+from resumption.handshake.hello import ClientHelloFacts
 from resumption.session import der, packed
 from resumption.session.model import Holder, Session, SessionData
 from resumption.session.provenance import with_origin, without_origin
 from resumption.session.verdicts import Mechanism
+from resumption.wire.extensions import pack_ticket_request_server
 
-__all__ = ["MAX_OFFERED_LENGTH", "lifetime_of", "open_session", "seal_session"]
+__all__ = ["MAX_OFFERED_LENGTH", "answer_ticket_request", "lifetime_of", "open_session", "seal_session"]
 
+_TICKET_REQUEST = int(ExtensionType.ticket_request)
 MAX_OFFERED_LENGTH = 2**15  # bytes of a ticket: a longer one may not fit a ClientHello beside everything else
 
 
@@ -29,6 +32,16 @@ def lifetime_of(config: ServerConfig, data: SessionData, now: float) -> int:
     if config.tickets is not None and not config.stateful:
         lifetime_s = min(lifetime_s, config.tickets.lifetime_left(now))
     return lifetime_s
+
+
+def answer_ticket_request(config: ServerConfig, facts: ClientHelloFacts, wanted: int) -> tuple[int, tuple[int, bytes]]:
+    """How many tickets a client gets that asked for ``wanted``, and the extension that says so. RFC 9149, section 3.
+
+    A configuration that issues none issues none, whatever is asked; nobody gets more than `MAX_TICKETS`.
+    """
+    usable = facts.psk_dhe_ke and config.num_tickets > 0 and (config.stateful or config.tickets is not None)
+    count = min(wanted, MAX_TICKETS) if usable else 0
+    return count, (_TICKET_REQUEST, pack_ticket_request_server(count))
 
 
 def seal_session(

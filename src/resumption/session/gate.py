@@ -50,6 +50,7 @@ __all__ = [
 
 MASTER_SECRET_LENGTH: Final = 48  # bytes, RFC 5246, section 8.1
 STATEFUL_TICKET_LENGTH: Final = 32  # bytes: a stateful ticket is a session id; a sealed one is always longer
+_NO_MODE: Final = 255  # no max_fragment_length was negotiated, or (0) it was switched off
 ClientAuth = Literal["none", "optional", "required"]
 
 
@@ -127,6 +128,7 @@ class Offer:
     server_name: str | None = None  # canonical: lower case, A-labels, no final dot
     extended_master_secret: bool = False  # TLS 1.2
     psk_dhe_ke: bool = False  # TLS 1.3
+    max_fragment_mode: int = 255  # what it asks for: RFC 6066, section 4, holds it for the whole session
 
 
 def eligible(
@@ -180,6 +182,8 @@ def eligible(
         return Declined(Reason.OTHER_ID_CONTEXT)
     if data.hostname != offer.server_name:
         return Declined(Reason.OTHER_NAME)
+    if (data.max_fragment_mode or _NO_MODE) != offer.max_fragment_mode:
+        return Declined(Reason.OTHER_FRAGMENT_LENGTH)
 
     auth_time = data.time if unscoped else data.auth_time
     latest = now + policy.clock_skew_s
@@ -228,6 +232,7 @@ class ClientPolicy:
     fresh_status: bool = False  # revocation is checked strictly: a stored answer counts only while it is fresh
     offer_expired: bool = True  # TLS 1.2: offer an installed session although our own timeout has passed
     clock_skew_s: float = 60.0
+    max_fragment_mode: int = 255  # what will be asked for
 
 
 def offerable(
@@ -283,6 +288,8 @@ def offerable(
         return Declined(Reason.OTHER_ID_CONTEXT)
     if data.hostname is not None and data.hostname != policy.server_name:
         return Declined(Reason.OTHER_NAME)
+    if (data.max_fragment_mode or _NO_MODE) not in (_NO_MODE, policy.max_fragment_mode):
+        return Declined(Reason.OTHER_FRAGMENT_LENGTH)
 
     if not (explicit and version == TLS_12 and policy.offer_expired):
         if not data.time <= now + policy.clock_skew_s:

@@ -76,6 +76,7 @@ class Reason(StrEnum):
     OTHER_HASH = "other-hash", "the cipher suite's hash is not the session's"
     OTHER_ID_CONTEXT = "other-id-context", "the session belongs to another session id context"
     OTHER_NAME = "other-name", "the session belongs to another server name"
+    OTHER_FRAGMENT_LENGTH = "other-fragment-length", "the session was made with another maximum fragment length"
     FROM_THE_FUTURE = "from-the-future", "the session seems to come from the future: a clock is wrong"
     EXPIRED = "expired", "the session has expired"
     PAST_DEADLINE = "past-deadline", "a certificate behind the session has expired, or its lineage is too old"
