@@ -33,6 +33,7 @@ FLOORS: dict[str, float] = {
     "streams": 6.5,
     "context": 7,
     "client_context": 7.2,  # the two kinds of context do not know each other
+    "virtual_hosts": 7.1,  # which server context serves a name
     "server_context": 7.2,
     "": 7.5,  # the package itself: the front door
     "adapters": 8,

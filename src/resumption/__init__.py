@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from resumption.client_context import ClientContext
 from resumption.connection import Connection
+from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.cookies import CookieKeys
 from resumption.errors import (
     AlertReceived,
@@ -20,6 +21,7 @@ from resumption.errors import (
     SessionFormatError,
     SessionFreedError,
     StoreError,
+    UnrecognizedName,
     UsageError,
 )
 from resumption.handshake.events import (
@@ -27,12 +29,14 @@ from resumption.handshake.events import (
     Failed,
     HandshakeCompleted,
     HelloRetried,
+    HostChosen,
     KeysUpdated,
     NeedSession,
     PeerClosed,
     Question,
     SessionIssued,
 )
+from resumption.handshake.hello import ClientHelloFacts
 from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.key_files import TicketKeyFiles
@@ -46,7 +50,9 @@ __all__ = [
     "AlertReceived",
     "CacheMode",
     "CertificateError",
+    "CertifiedKey",
     "ClientContext",
+    "ClientHelloFacts",
     "Connection",
     "CookieKeys",
     "DataReceived",
@@ -54,6 +60,7 @@ __all__ = [
     "Failed",
     "HandshakeCompleted",
     "HelloRetried",
+    "HostChosen",
     "KeysUpdated",
     "Mechanism",
     "NeedSession",
@@ -75,6 +82,7 @@ __all__ = [
     "StoredTicketKeys",
     "TicketKeyFiles",
     "TicketKeys",
+    "UnrecognizedName",
     "UsageError",
     "open_store",
     "tracing",

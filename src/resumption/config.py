@@ -334,6 +334,7 @@ class ServerConfig(Config):
     num_tickets: int = 2
     client_auth: ClientAuth = "none"
     trust: TrustStore | None = None
+    chooses_host: bool = False  # the context is asked which virtual host serves a hello
     host_rule: str = ""  # name of the virtual host rule, part of the partition
     listener: str = ""  # label of the listener, part of the partition
     clock_skew_s: float = 60.0
@@ -437,11 +438,15 @@ class ServerConfig(Config):
         return {key: messages12.Certificate(key.chain).pack() for key in self.certified_keys}
 
     def keys_for(self, server_name: str | None) -> tuple[CertifiedKey, ...]:
-        """Our chains, those that are for this name first."""
+        """Our chains, those first that have this very name, then those with a wildcard for it."""
         if server_name is None or len(self.certified_keys) == 1:
             return self.certified_keys
         name = ServerName(server_name)
-        return tuple(sorted(self.certified_keys, key=lambda key: not key.covers(name)))
+
+        def distance(key: CertifiedKey) -> int:
+            return 0 if name.text in key.names else 1 if key.covers(name) else 2
+
+        return tuple(sorted(self.certified_keys, key=distance))
 
 
 def _remember(memory: dict[K, V], key: K, value: V) -> V:

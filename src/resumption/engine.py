@@ -301,9 +301,9 @@ class Engine(SessionOwner):
             raise failure from error
 
     def _start(self) -> None:
-        if self._host is not None:
-            self._host.handshake_started(self)
         config = self._config
+        if self._host is not None and not (isinstance(config, ServerConfig) and config.chooses_host):
+            self._host.handshake_started(self)  # otherwise the host that is chosen will be told
         if isinstance(config, ClientConfig):
             self._state = start_client(
                 config,

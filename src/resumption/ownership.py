@@ -10,17 +10,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from resumption.channel import Channel
 from resumption.config import ClientConfig, ServerConfig
 from resumption.crypto.suites import SUITES
 from resumption.errors import Error, UsageError
-from resumption.handshake.events import AnswersAtOnce, Event, HandshakeCompleted, SessionIssued
+from resumption.handshake.events import AnswersAtOnce, Event, HandshakeCompleted, HostChosen, SessionIssued
+from resumption.handshake.hello import ClientHelloFacts
 from resumption.session.model import Holder, Session, SessionData
 from resumption.session.verdicts import Reason, Resumption
 
-__all__ = ["GenerateSessionId", "Host", "NotResumable", "SessionOwner"]
+__all__ = ["GenerateSessionId", "Host", "NotResumable", "SessionOwner", "VirtualHost"]
 
 _numbers = itertools.count(1)
 
@@ -65,6 +66,15 @@ class Host(AnswersAtOnce, Protocol):
 
     def connection_failed(self, connection: SessionOwner, error: Error) -> None:
         """A fatal alert was sent or received, or the stream was cut."""
+
+
+class VirtualHost(Host, Protocol):
+    """A server's context, as far as it chooses among virtual hosts, or is one."""
+
+    config: ServerConfig
+
+    def choose_host(self, connection: SessionOwner, hello: ClientHelloFacts) -> VirtualHost:
+        """Who serves ``hello``: this context or another one. Asked only where ``config.chooses_host`` is on."""
 
 
 class SessionOwner(Channel):
@@ -296,6 +306,16 @@ class SessionOwner(Channel):
         return events
 
     # What states ask for, as `resumption.handshake.state.Output` has it.
+
+    def choose_host(self, hello: ClientHelloFacts) -> ServerConfig:
+        """Hand the connection over to the virtual host that the context chooses for ``hello``."""
+        host = cast(VirtualHost, self._host)  # only a server's context makes a configuration that has it chosen
+        chosen = host.choose_host(self, hello)
+        if chosen is not host:
+            self._host, self._config = chosen, chosen.config
+            self._events.append(HostChosen(chosen))
+        chosen.handshake_started(self)
+        return cast(ServerConfig, self._config)
 
     def emit(self, event: Event) -> None:
         """Tell the driver."""

@@ -6,10 +6,10 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Literal
+from types import EllipsisType, MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from resumption.config import ServerConfig
 from resumption.connection import Connection
@@ -18,8 +18,16 @@ from resumption.context import Context, KeyLog, protocols
 from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
 from resumption.crypto.trust import TrustStore
-from resumption.errors import ConfigurationError, SessionFormatError, UsageError
+from resumption.errors import (
+    ConfigurationError,
+    InternalError,
+    MissingExtension,
+    SessionFormatError,
+    UnrecognizedName,
+    UsageError,
+)
 from resumption.handshake.events import NeedSession
+from resumption.handshake.hello import ClientHelloFacts
 from resumption.ownership import SessionOwner
 from resumption.session.cache import CacheMode
 from resumption.session.gate import ClientAuth
@@ -35,6 +43,7 @@ from resumption.session.verdicts import Mechanism, Reason
 from resumption.streams.blocking import Stream
 from resumption.streams.listener import Listener
 from resumption.streams.sockets import Socket
+from resumption.virtual_hosts import HostRules
 
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
@@ -45,31 +54,49 @@ if TYPE_CHECKING:
     from resumption.streams.aio import AsyncStream
     from resumption.streams.endpoints import Server
 
-__all__ = ["ServerContext", "SharedStore"]
+__all__ = ["ChooseHost", "ServerContext", "SharedStore"]
+
+ChooseHost: TypeAlias = "Callable[[Any, ClientHelloFacts], ServerContext | None]"
+"""Chooses the virtual host for a hello: (connection, hello) -> context, or None to go by the rules."""
 
 
 class ServerContext(Context[ServerConfig]):
     """What server connections share.
 
-    ``certificate``, ``private_key``: the chain (leaf first) and its key, as paths, bytes or objects. ``tickets``: keys
-    for stateless tickets; "auto" makes keys that only this context has, None turns such tickets off. Give the same
-    `TicketKeys` (made from one secret) to every worker and machine, and all of them resume each other's clients.
-    ``store``: an URL or a `SessionStore` for sessions that the server keeps, shared by processes; its records are
-    sealed with ``tickets``. ``stateful``: TLS 1.3 tickets are ids into the cache and the store, used once, instead of
-    sealed sessions. ``client_auth``: "none", "optional" or "required", with ``trust`` and ``session_id_context``.
+    ``certificate``, ``private_key``: the chain (leaf first) and its key, as paths, bytes or objects, or a
+    `CertifiedKey`. ``certificates``: further ones, as `CertifiedKey` or as pairs of chain and key. A client gets the
+    one that is for the name it asks for and that it can check: an RSA chain may stand beside an ECDSA one.
+
+    ``tickets``: keys for stateless tickets; "auto" makes keys that only this context has, None turns such tickets off.
+    Give the same `TicketKeys` (made from one secret) to every worker and machine, and all of them resume each other's
+    clients. ``store``: an URL or a `SessionStore` for sessions that the server keeps, shared by processes; its records
+    are sealed with ``tickets``. ``stateful``: TLS 1.3 tickets are ids into the cache and the store, used once, instead
+    of sealed sessions. ``client_auth``: "none", "optional" or "required", with ``trust`` and ``session_id_context``.
     ``keylog`` as for clients. ``upkeep_interval`` is how often, in seconds and at most, key files and the store are
     looked at for news (see `refresh`). ``accept_foreign_tickets`` resumes what nginx or another OpenSSL program sealed
     with the same `TicketKeyFiles`, for the same name, session id context and suites: such tickets tell nothing of the
     partition, so leave it off where keys are shared by servers that differ in what they allow. Raises
     `ConfigurationError`, which says what to do.
+
+    Virtual hosts. ``hosts`` are contexts by name (``"a.example"``) or wildcard (``"*.b.example"``, one label); one
+    whose ``host_rule`` is empty gets its names as its rule, and so a partition of its own. ``choose_host(connection,
+    hello)`` is asked first: it returns the `ServerContext` that serves this `ClientHelloFacts`, or None to go by
+    ``hosts``. It may raise `UnrecognizedName`; anything else that it raises is an internal_error alert. The host is
+    chosen before any session is looked up, and all that follows is by its settings. Where nothing matches, this context
+    itself serves, or with ``unknown_host="refuse"`` the client gets unrecognized_name (missing_extension if it sent no
+    name).
     """
 
     def __init__(
         self,
-        certificate: CertificateSource,
+        certificate: CertificateSource | CertifiedKey,
         private_key: KeySource | None = None,
         *,
         password: PasswordSource = None,
+        certificates: Iterable[CertifiedKey | tuple[CertificateSource, KeySource | None]] = (),
+        hosts: Mapping[str, ServerContext] | None = None,
+        choose_host: ChooseHost | None = None,
+        unknown_host: Literal["default", "refuse"] = "default",
         tickets: TicketProtection | Literal["auto"] | None = "auto",
         store: str | SessionStore | None = None,
         stateful: bool = False,
@@ -100,8 +127,15 @@ class ServerContext(Context[ServerConfig]):
             if isinstance(opened, str):
                 raise ConfigurationError("the store could not be opened")
             shared = SharedSessions(opened, keys, clock=clock, random=random)
+        if unknown_host not in ("default", "refuse"):
+            raise ConfigurationError('unknown_host is "default" or "refuse"')
+        self._hosts = HostRules(hosts or {})
+        self._choose_host = choose_host
+        self._refuses_unknown = unknown_host == "refuse"
+        _name_hosts(self._hosts)
         config = ServerConfig(
-            certified_keys=(CertifiedKey.load(certificate, private_key, password),),
+            certified_keys=tuple(_certified(certificate, private_key, password, certificates)),
+            chooses_host=bool(self._hosts.hosts or choose_host is not None or self._refuses_unknown),
             tickets=keys,
             stateful=stateful,
             client_auth=client_auth,
@@ -187,6 +221,34 @@ class ServerContext(Context[ServerConfig]):
         if self._own_keys is not None:
             self._own_keys.close()
 
+    @property
+    def hosts(self) -> Mapping[str, ServerContext]:
+        """The virtual hosts by their rules, in canonical form."""
+        return MappingProxyType(self._hosts.hosts)
+
+    def choose_host(self, connection: SessionOwner, hello: ClientHelloFacts) -> ServerContext:
+        """The hook's choice, else the host whose rule fits best, else this context."""
+        chosen: ServerContext | None = None
+        if self._choose_host is not None:
+            try:
+                chosen = self._choose_host(connection, hello)
+            except UnrecognizedName:
+                raise
+            except Exception as error:
+                raise InternalError("choose_host failed") from error
+            if chosen is not None and not isinstance(chosen, ServerContext):
+                raise InternalError("choose_host must return a ServerContext or None")
+        if chosen is None:
+            chosen = self._hosts.find(hello.server_name)
+        if chosen is None:
+            if self._refuses_unknown:
+                if not hello.server_name:
+                    raise MissingExtension("this server serves named hosts only, and the client names none")
+                raise UnrecognizedName("no virtual host has the name that the client asks for")
+            return self
+        chosen._freeze()
+        return chosen
+
     def keeps(self, mechanism: Mechanism) -> bool:
         """A single-use session of several processes is in the store alone: one place decides who spends it."""
         return self._shared is None or mechanism is not Mechanism.STATEFUL_13
@@ -258,6 +320,31 @@ class ServerContext(Context[ServerConfig]):
         from resumption.streams.endpoints import serve  # asyncio is slow to import: only who uses it pays
 
         return await serve(self.connection, handler, address, self._shared, reuse_port=reuse_port, on_error=on_error)
+
+
+def _certified(
+    certificate: CertificateSource | CertifiedKey,
+    private_key: KeySource | None,
+    password: PasswordSource,
+    more: Iterable[CertifiedKey | tuple[CertificateSource, KeySource | None]],
+) -> Iterator[CertifiedKey]:
+    """All chains of a server, the default one first."""
+    for source, key in (
+        (certificate, private_key),
+        *(each if isinstance(each, tuple) else (each, None) for each in more),
+    ):
+        yield source if isinstance(source, CertifiedKey) else CertifiedKey.load(source, key, password)
+
+
+def _name_hosts(rules: HostRules[ServerContext]) -> None:
+    """Give each host that has no rule of its own its names as one: it is part of the partition of its sessions."""
+    names: dict[ServerContext, list[str]] = {}
+    for rule, host in rules.hosts.items():
+        names.setdefault(host, []).append(rule)
+    for host, own in names.items():
+        if not host.config.host_rule:
+            host._check_not_frozen()
+            host.config = replace(host.config, host_rule=" ".join(sorted(own)))
 
 
 class SharedStore:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from resumption.client_context import ClientContext
 from resumption.connection import Connection
 from resumption.constants import ExtensionType
-from resumption.handshake.events import NeedSession, SessionIssued
+from resumption.handshake.events import HostChosen, NeedSession, SessionIssued
 from resumption.ownership import SessionOwner
 from resumption.server_context import ServerContext
 from resumption.session.model import Session
@@ -84,6 +84,8 @@ def carry(
                 continue
             events, error = feed(receiver, data)
             for event in events:
+                if isinstance(event, HostChosen):
+                    outside = event.context.outside
                 if outside is not None and side and isinstance(event, NeedSession):
                     events = [*events, *receiver.answer(event, outside.find_session(receiver, event))]
                 elif outside is not None and side and isinstance(event, SessionIssued):

@@ -27,6 +27,7 @@ __all__ = [
     "Failed",
     "HandshakeCompleted",
     "HelloRetried",
+    "HostChosen",
     "KeysUpdated",
     "NeedSession",
     "PeerClosed",
@@ -50,6 +51,13 @@ class HandshakeCompleted(Event):
     """The handshake is complete: application data may flow both ways, and the peer is who it says it is."""
 
     resumption: Resumption
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HostChosen(Event):
+    """A server's hello goes to a virtual host: ``context`` (a `ServerContext`) serves the connection from here on."""
+
+    context: Any
 
 
 @dataclass(frozen=True, slots=True)

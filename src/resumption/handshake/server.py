@@ -39,11 +39,13 @@ class ExpectClientHello(State):
     def on_client_hello(
         self, message: ClientHello, raw: bytes, out: Output
     ) -> server13.ExpectSecondClientHello | server13.AwaitSession | server13.Answered | server12.Next:
-        """Choose the version first; everything else is the version's own affair."""
+        """Choose the virtual host, then the version; everything else is the version's own affair."""
         config = self.config
         facts = ClientHelloFacts(message)
         if self.changed and _COOKIE not in message.extensions:
             raise UnexpectedMessage("change_cipher_spec came before the first ClientHello")
+        if config.chooses_host:
+            config = out.choose_host(facts)
         lowest, highest = config.minimum_version, config.maximum_version
         for version in facts.versions:
             if lowest <= version <= highest:
@@ -53,7 +55,7 @@ class ExpectClientHello(State):
                 "the client offers no version that is enabled here: "
                 + ", ".join(f"0x{version:04x}" for version in facts.versions)
             )
-        alpn = self._choose_alpn(facts)
+        alpn = _choose_alpn(config, facts)
         if version == _TLS13:
             return server13.negotiate(config, facts, alpn, raw, out)
         return server12.negotiate(config, facts, alpn, raw, out)
@@ -64,11 +66,12 @@ class ExpectClientHello(State):
             return State.change_cipher_spec(self, out)
         return replace(self, changed=True)
 
-    def _choose_alpn(self, facts: ClientHelloFacts) -> bytes | None:
-        """The first of our protocols that the client offers. RFC 7301, section 3.2."""
-        if not facts.alpn or not self.config.alpn:
-            return None
-        for protocol in self.config.alpn:
-            if protocol in facts.alpn:
-                return protocol
-        raise NoApplicationProtocol("the client offers none of the application protocols of this server")
+
+def _choose_alpn(config: ServerConfig, facts: ClientHelloFacts) -> bytes | None:
+    """The first of our protocols that the client offers. RFC 7301, section 3.2."""
+    if not facts.alpn or not config.alpn:
+        return None
+    for protocol in config.alpn:
+        if protocol in facts.alpn:
+            return protocol
+    raise NoApplicationProtocol("the client offers none of the application protocols of this server")

@@ -14,10 +14,12 @@ from resumption.constants import HandshakeType, name_of
 from resumption.errors import UnexpectedMessage, UsageError
 
 if TYPE_CHECKING:
+    from resumption.config import ServerConfig
     from resumption.constants import AlertDescription
     from resumption.crypto.hashes import HashFacts
     from resumption.crypto.protection import RecordOpener, RecordSealer
     from resumption.handshake.events import Event, Question
+    from resumption.handshake.hello import ClientHelloFacts
     from resumption.session.model import Holder, Session, SessionData
     from resumption.session.verdicts import Reason, Resumption
 
@@ -57,6 +59,9 @@ class Output(Protocol):
 
     def update_write_key(self) -> None:
         """Step the writing key: KeyUpdate was just queued."""
+
+    def choose_host(self, hello: ClientHelloFacts) -> ServerConfig:
+        """Let the context choose the virtual host that serves ``hello``, and return that one's settings."""
 
     def emit(self, event: Event) -> None:
         """Tell the driver."""

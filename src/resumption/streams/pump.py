@@ -16,7 +16,15 @@ from typing import Any
 from resumption.connection import Connection
 from resumption.constants import MAX_CIPHERTEXT_LENGTH_12, ContentType, ProtocolVersion
 from resumption.errors import ConnectionFailed, Error
-from resumption.handshake.events import DataReceived, Event, Failed, HandshakeCompleted, Question, SessionIssued
+from resumption.handshake.events import (
+    DataReceived,
+    Event,
+    Failed,
+    HandshakeCompleted,
+    HostChosen,
+    Question,
+    SessionIssued,
+)
 from resumption.streams.outside import Outside
 from resumption.wire.records import RECORD_HEADER_LENGTH
 
@@ -102,6 +110,8 @@ class Pump:
                     self.errands.append(event)
                 else:
                     self._sort(self.connection.answer(event, Failed()))
+            elif isinstance(event, HostChosen):
+                self._outside = event.context.outside
             elif isinstance(event, HandshakeCompleted):
                 connection = self.connection
                 self.is_complete = True
