@@ -28,6 +28,7 @@ FLOORS: dict[str, float] = {
     "handshake": 5,
     "channel": 5.7,  # a connection's records, keys and flights
     "ownership": 5.8,  # what a connection holds of sessions
+    "early": 5.85,  # a connection's early data
     "engine": 5.9,  # states, questions and alerts
     "connection": 6,
     "streams": 6.5,

@@ -26,11 +26,14 @@ from resumption.errors import (
 )
 from resumption.handshake.events import (
     DataReceived,
+    EarlyDataReceived,
+    EarlyDataRejected,
     Failed,
     HandshakeCompleted,
     HelloRetried,
     HostChosen,
     KeysUpdated,
+    NeedAdmission,
     NeedSession,
     PeerClosed,
     Question,
@@ -39,8 +42,10 @@ from resumption.handshake.events import (
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode, SessionCache
+from resumption.session.early import EarlyData, EarlyReason, EarlyState, too_early_response
 from resumption.session.key_files import TicketKeyFiles
 from resumption.session.model import Session, tracing
+from resumption.session.replay import ReplayRegister
 from resumption.session.rotation import StoredTicketKeys
 from resumption.session.store import SessionStore, open_store
 from resumption.session.tickets import TicketKeys
@@ -56,6 +61,11 @@ __all__ = [
     "Connection",
     "CookieKeys",
     "DataReceived",
+    "EarlyData",
+    "EarlyDataReceived",
+    "EarlyDataRejected",
+    "EarlyReason",
+    "EarlyState",
     "Error",
     "Failed",
     "HandshakeCompleted",
@@ -63,12 +73,14 @@ __all__ = [
     "HostChosen",
     "KeysUpdated",
     "Mechanism",
+    "NeedAdmission",
     "NeedSession",
     "PeerClosed",
     "PeerError",
     "Question",
     "Reason",
     "ReferenceCountError",
+    "ReplayRegister",
     "Resumption",
     "ServerContext",
     "Session",
@@ -85,6 +97,7 @@ __all__ = [
     "UnrecognizedName",
     "UsageError",
     "open_store",
+    "too_early_response",
     "tracing",
 ]
 

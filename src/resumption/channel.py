@@ -192,11 +192,15 @@ class Channel:
         else:
             self._out.append(self._sealer.seal_many(_HANDSHAKE, data, self._fragment_length))
 
-    def _flush_first(self) -> None:
-        """Put a client's first hello into its record, whose version is 3.1. RFC 9846, section 5.1."""
+    def _expect_first(self) -> None:
+        """A client's first hello comes now: the version of its record is 3.1. RFC 9846, section 5.1."""
         self._sealer = _FIRST_SEALER
-        self._flush()
-        self._sealer = _PLAIN_SEALER
+
+    def _flush_first(self) -> None:
+        """Put the first hello into its record, unless early data has already come behind it."""
+        if self._sealer is _FIRST_SEALER:
+            self._flush()
+            self._sealer = _PLAIN_SEALER
 
     def _send_alert(self, description: AlertDescription) -> None:
         """Queue one alert as the last thing that this direction says. RFC 9846, section 6."""

@@ -138,12 +138,17 @@ class ClientContext(Context[ClientConfig]):
         timeout: float | None = None,
         purpose: str | None = None,
         fresh: bool = False,
+        early_data: bytes | bytearray | memoryview = b"",
     ) -> Stream:
         """Connect to a host and port, complete the handshake, and return the stream: close it, or use ``with``.
 
         ``server_name`` is who must answer, if not the host of ``address``. ``timeout`` is for connecting, for the
         handshake, and then for each operation, in seconds. ``purpose`` is the port unless given; the rest is as for
         `connection`. Raises `OSError`, `TimeoutError`, `CertificateError` and its kin; then nothing is left open.
+
+        ``early_data`` is sent with the first flight if a session allows it. It may be played again to the server by
+        anyone: send what does no harm when it comes twice. If ``stream.early_data.accepted`` is False afterwards it
+        has had no effect, and is not sent again.
         """
         connection = self.connection(
             server_name or address[0],
@@ -157,6 +162,8 @@ class ClientContext(Context[ClientConfig]):
             connection.free()
             raise
         try:
+            if early_data:
+                stream.send_early_data(early_data)
             stream.do_handshake()
         except BaseException:
             stream.close(harvest=False)
@@ -171,6 +178,7 @@ class ClientContext(Context[ClientConfig]):
         session: Session | None = None,
         purpose: str | None = None,
         fresh: bool = False,
+        early_data: bytes | bytearray | memoryview = b"",
     ) -> Opening:
         """The asyncio twin of `connect`: await it for the stream, or use ``async with client.open(...) as stream``.
 
@@ -184,7 +192,7 @@ class ClientContext(Context[ClientConfig]):
             purpose=str(address[1]) if purpose is None else purpose,
             fresh=fresh,
         )
-        return Opening(open_connection(connection, address))
+        return Opening(open_connection(connection, address, early_data=early_data))
 
     def handshake_started(self, connection: SessionOwner) -> None:
         """Spend the newest session for this peer, now that it will really be offered.

@@ -33,7 +33,9 @@ from resumption.crypto.signatures import CERTIFICATE_SCHEMES, SCHEMES
 from resumption.crypto.suites import DEFAULT_SUITES_12, DEFAULT_SUITES_13, SUITES, SuiteFacts
 from resumption.crypto.trust import TrustStore
 from resumption.errors import ConfigurationError
+from resumption.session.early import EarlyPolicy
 from resumption.session.gate import ClientAuth, ClientPolicy, Policy
+from resumption.session.replay import ReplayRegister
 from resumption.session.tickets import TicketProtection
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions, messages12
@@ -325,6 +327,8 @@ class ServerConfig(Config):
     ``accept_stateful`` that such ids are looked up. ``num_tickets``: TLS 1.3 tickets after a full handshake.
     ``client_auth``: "none", "optional" or "required"; the latter two need ``trust`` and ``id_context``. ``cookies``:
     every TLS 1.3 client is first sent away with a cookie, and nothing need be remembered until it comes back with it.
+    ``max_early_data``: bytes of early data that a connection may send, 0 for none; more needs ``replay``, the register
+    that holds off replays. ``max_skipped_early_data``: bytes of refused early data that are passed over.
     """
 
     certified_keys: tuple[CertifiedKey, ...] = ()
@@ -340,9 +344,13 @@ class ServerConfig(Config):
     clock_skew_s: float = 60.0
     cookies: CookieKeys | None = None
     accept_foreign_tickets: bool = False  # made by another program under the same OpenSSL keys: they name no partition
+    max_early_data: int = 0
+    max_skipped_early_data: int = 2**15
+    replay: ReplayRegister | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_early_data()
         if not self.certified_keys:
             raise ConfigurationError("a server needs a certificate and its private key")
         if not 0 <= self.num_tickets <= MAX_TICKETS:
@@ -356,6 +364,34 @@ class ServerConfig(Config):
                 raise ConfigurationError(
                     "client_auth needs a session id context: without one, sessions of different services could mix"
                 )
+
+    def _check_early_data(self) -> None:
+        if not 0 <= self.max_early_data < 2**32 or self.max_skipped_early_data < 0:
+            raise ConfigurationError("max_early_data is a number of bytes from 0 to 2**32 - 1")
+        if not self.max_early_data:
+            return
+        if self.replay is None:  # F85
+            raise ConfigurationError(
+                "early data can be replayed: it needs replay=ReplayRegister(...), which remembers what was taken"
+            )
+        if self.tickets is not None and self.tickets.session_format != "packed" and not self.stateful:
+            raise ConfigurationError(
+                "early data needs tickets=TicketKeys: tickets in OpenSSL's form do not say where hellos are remembered"
+            )
+
+    @property
+    def early_policy(self) -> EarlyPolicy:
+        """What is demanded of early data. Not kept: the domain is another one after a fork."""
+        replay = self.replay
+        if replay is None:
+            return EarlyPolicy(max_early_data=0, domain=b"", window_s=0.0)
+        return EarlyPolicy(max_early_data=self.max_early_data, domain=replay.domain, window_s=replay.window_s)
+
+    @property
+    def early_data_skipped(self) -> int:
+        """Bytes of records that are passed over where early data is refused: at least what tickets allow, in records of
+        a few bytes or more."""
+        return max(self.max_skipped_early_data, 2 * self.max_early_data)
 
     @cached_property
     def partition(self) -> bytes:

@@ -81,7 +81,7 @@ class Connection(Engine):
         """Queue application data of any length. Raises `UsageError` before the handshake is complete or after close."""
         if self._error is not None or self._freed:
             self._check_usable()
-        if self._data is None:
+        if self._data is None and not self._may_answer_early:
             raise UsageError("the handshake is not complete: application data cannot be sent yet")
         if self._sent_close:
             self._check_writable()
@@ -101,6 +101,22 @@ class Connection(Engine):
         except InternalError as error:
             self._end_with_alert(error)
             raise
+
+    def send_early_data(self, data: bytes | bytearray | memoryview) -> int:
+        """Client: queue application data that is sent before the handshake is complete; all of it, or nothing.
+
+        Returns how many bytes were queued: 0 where there may be none, or no more; `early_data` tells why. The first
+        call begins the handshake. Anyone may play early data again to the server: send what does no harm when it comes
+        twice, and look at `early_data` afterwards: what was not accepted is not sent again. RFC 9846, section 8.
+        """
+        self._check_usable()
+        if self.is_server:
+            raise UsageError("only clients send early data; a server answers it with send_data")
+        self._check_writable()
+        if not self._begun:
+            self._early_size = len(data)
+            self._begin()
+        return self._seal_early(data)
 
     def update_keys(self, *, request_peer: bool = False) -> None:
         """Change the writing key now, and ask the peer to do the same if ``request_peer``. RFC 9846, section 4.7.3."""

@@ -18,6 +18,7 @@ from resumption.channel import SKIPPED
 from resumption.config import ClientConfig, ServerConfig
 from resumption.constants import AlertDescription, AlertLevel, ContentType
 from resumption.crypto.protection import PlainOpener, RecordOpener, RecordOpener13
+from resumption.early import EarlyDataOwner
 from resumption.errors import (
     AlertReceived,
     ConnectionFailed,
@@ -33,7 +34,7 @@ from resumption.handshake.client import start_client
 from resumption.handshake.events import PENDING, DataReceived, Event, Failed, PeerClosed, Question
 from resumption.handshake.server import start_server
 from resumption.handshake.state import AwaitingAnswer, State
-from resumption.ownership import Host, SessionOwner
+from resumption.ownership import Host
 
 __all__ = ["Engine"]
 
@@ -46,7 +47,7 @@ _CLOSE_NOTIFY = int(AlertDescription.close_notify)
 A = TypeVar("A")
 
 
-class Engine(SessionOwner):
+class Engine(EarlyDataOwner):
     """One end of a connection up to its events. Not safe for concurrent calls."""
 
     __slots__ = (
@@ -191,8 +192,8 @@ class Engine(SessionOwner):
                 self._handle_messages()
             elif content_type == _APPLICATION_DATA:
                 if self._data is None or self._handshake.left:
-                    raise UnexpectedMessage("application data came before the handshake was complete")
-                if content:
+                    self._take_early(content)
+                elif content:
                     self._idle = 0
                     self._events.append(DataReceived(content))
                 else:
@@ -305,6 +306,7 @@ class Engine(SessionOwner):
         if self._host is not None and not (isinstance(config, ServerConfig) and config.chooses_host):
             self._host.handshake_started(self)  # otherwise the host that is chosen will be told
         if isinstance(config, ClientConfig):
+            self._expect_first()
             self._state = start_client(
                 config,
                 self.server_name,
@@ -313,6 +315,7 @@ class Engine(SessionOwner):
                 explicit=self._explicit,
                 fresh=self._fresh,
                 send_server_name=self._send_server_name,
+                early_size=self._early_size,
             )
             self._flush_first()
         else:

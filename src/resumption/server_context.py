@@ -33,6 +33,7 @@ from resumption.session.cache import CacheMode
 from resumption.session.gate import ClientAuth
 from resumption.session.key_files import TicketKeyFiles
 from resumption.session.model import Session
+from resumption.session.replay import ReplayRegister
 from resumption.session.revocation import PublishedEpoch
 from resumption.session.rotation import StoredTicketKeys
 from resumption.session.shared import SharedSessions
@@ -75,8 +76,11 @@ class ServerContext(Context[ServerConfig]):
     ``keylog`` as for clients. ``upkeep_interval`` is how often, in seconds and at most, key files and the store are
     looked at for news (see `refresh`). ``accept_foreign_tickets`` resumes what nginx or another OpenSSL program sealed
     with the same `TicketKeyFiles`, for the same name, session id context and suites: such tickets tell nothing of the
-    partition, so leave it off where keys are shared by servers that differ in what they allow. Raises
-    `ConfigurationError`, which says what to do.
+    partition, so leave it off where keys are shared by servers that differ in what they allow.
+
+    ``max_early_data``: bytes of early data that a connection may send; 0, as it is unless given, for none. It needs
+    ``replay``: a `ReplayRegister`, which stays the caller's to close. Raises `ConfigurationError`, which says what to
+    do.
 
     Virtual hosts. ``hosts`` are contexts by name (``"a.example"``) or wildcard (``"*.b.example"``, one label); one
     whose ``host_rule`` is empty gets its names as its rule, and so a partition of its own. ``choose_host(connection,
@@ -112,6 +116,8 @@ class ServerContext(Context[ServerConfig]):
         random: Callable[[int], bytes] = os.urandom,
         keylog: KeyLog | None = None,
         upkeep_interval: float = 5.0,
+        max_early_data: int = 0,
+        replay: ReplayRegister | None = None,
         **settings: Any,
     ) -> None:
         self._own_keys = TicketKeys.generate(random=random) if tickets == "auto" else None
@@ -147,6 +153,8 @@ class ServerContext(Context[ServerConfig]):
             clock=clock,
             random=random,
             log_secrets=keylog is not None,
+            max_early_data=max_early_data,
+            replay=replay,
             **settings,
         )
         super().__init__(config, mode=session_cache_mode, name=name or f"server {next(_numbers)}", keylog=keylog)
@@ -311,15 +319,25 @@ class ServerContext(Context[ServerConfig]):
         *,
         reuse_port: bool | None = None,
         on_error: Callable[[Exception, Any], None] | None = None,
+        early_data: bool = False,
     ) -> Server:
         """Serve with asyncio: ``handler(stream)`` is awaited for each connection once its handshake is complete.
 
         An error of one connection never ends the server: ``on_error(error, peer address)`` is told of it, or the log.
-        ``async with await server.serve(...)`` closes it at the end. Raises `OSError`.
+        ``async with await server.serve(...)`` closes it at the end. With ``early_data`` the handler is called as soon
+        as early data has come, before the handshake is complete. Raises `OSError`.
         """
         from resumption.streams.endpoints import serve  # asyncio is slow to import: only who uses it pays
 
-        return await serve(self.connection, handler, address, self._shared, reuse_port=reuse_port, on_error=on_error)
+        return await serve(
+            self.connection,
+            handler,
+            address,
+            self._shared,
+            reuse_port=reuse_port,
+            on_error=on_error,
+            early_data=early_data,
+        )
 
 
 def _certified(

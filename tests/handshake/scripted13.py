@@ -22,6 +22,7 @@ from resumption.wire.messages import (
     CertificateVerify,
     ClientHello,
     EncryptedExtensions,
+    EndOfEarlyData,
     Finished,
     KeyUpdate,
     NewSessionTicket,
@@ -314,6 +315,21 @@ class Client13(Peer13):
     def say_hello(self, hello: ClientHello | None = None, **changes: Any) -> Self:
         self.sent = self.hello(**changes) if hello is None else hello
         return self.say(self.with_psks(self.sent))
+
+    def say_early_hello(self, *, read: bool = True, **changes: Any) -> Self:
+        """A hello that announces early data, and, to ``read``, the whole answer to it. The next is under early keys."""
+        self.say_hello(**{"add": {int(E.early_data): b""}, **changes})
+        early = EarlySecret.from_psk(self.psk_facts, self.psks[0].secret)
+        secret = early.client_early_traffic_secret(self.psk_facts.new(b"".join(self.spoken)).digest())
+        if read:
+            self.read_flight()
+        self.sealer = RecordSealer13(SUITES[self.suites[0]], secret)
+        return self
+
+    def say_end_of_early_data(self) -> Self:
+        self.say(EndOfEarlyData())
+        self.sealer = RecordSealer13(self.suite, self.secrets.client_handshake_traffic_secret)
+        return self
 
     def read_retry(self) -> ServerHello:
         """A HelloRetryRequest: the transcript starts over, and there is a share of the group that was asked for."""

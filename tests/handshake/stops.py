@@ -27,6 +27,7 @@ from resumption.handshake import (
 )
 from resumption.handshake.state import State
 from resumption.handshake.tickets import seal_session
+from resumption.session.replay import ReplayRegister
 from resumption.session.verdicts import Mechanism
 from tests.handshake.pairs import TLS12, TLS13, World, certified
 from tests.handshake.scripted import Peer
@@ -56,6 +57,7 @@ ACCEPTS: dict[type[State], set[int]] = {
     server13.ExpectSecondClientHello: {H.client_hello},
     finish13.ExpectCertificate: {H.certificate},
     finish13.ExpectCertificateVerify: {H.certificate_verify},
+    finish13.ExpectEndOfEarlyData: {H.end_of_early_data},
     finish13.ExpectFinished: {H.finished},
     established13.ServerConnected: {H.key_update},
     server12.ExpectCertificate: {H.certificate},
@@ -65,7 +67,7 @@ ACCEPTS: dict[type[State], set[int]] = {
     server12.ExpectFinished: {H.finished},
     established12.ServerConnected: {H.client_hello},
 }
-AWAITING = {server13.AwaitSession, server12.AwaitSession}  # see test_questions.py
+AWAITING = {server13.AwaitSession, server12.AwaitSession, server13.AwaitAdmission}  # see test_questions.py
 CONNECTED = {
     established12.ClientConnected,
     established12.ServerConnected,
@@ -85,6 +87,7 @@ IGNORES_CHANGE = {
     server13.ExpectSecondClientHello,
     finish13.ExpectCertificate,
     finish13.ExpectCertificateVerify,
+    finish13.ExpectEndOfEarlyData,
     finish13.ExpectFinished,
 }
 
@@ -180,6 +183,14 @@ def client13_for(world: World, *, resumed: bool = False, identity: bool = False,
     key = certified(world.pki.client) if identity else None
     psks = (sealed(world, config, TLS13),) if resumed else ()
     return Client13(Connection(config), key, psks=psks)
+
+
+def early_client13_for(world: World) -> Client13:
+    """A client with a ticket that allows early data, before its hello."""
+    register = ReplayRegister(clock=world.clock, random=world.random)
+    config = world.server_config(max_early_data=1_000, replay=register)
+    psk = sealed(world, config, TLS13, max_early_data=1_000, replay_domain=register.domain)
+    return Client13(Connection(config), psks=(psk,))
 
 
 class Resuming12Client(Client12):
@@ -398,6 +409,22 @@ ROUTES = (
         lambda world: client13_for(world, resumed=True),
         (server.ExpectClientHello, finish13.ExpectFinished, established13.ServerConnected),
         (lambda peer: peer.say_hello().read_flight(), lambda peer: (peer.say_finished(), peer.read_tickets())),
+    ),
+    Route(
+        "server13-early",
+        TLS13,
+        early_client13_for,
+        (
+            server.ExpectClientHello,
+            finish13.ExpectEndOfEarlyData,
+            finish13.ExpectFinished,
+            established13.ServerConnected,
+        ),
+        (
+            Client13.say_early_hello,
+            Client13.say_end_of_early_data,
+            lambda peer: (peer.say_finished(), peer.read_tickets()),
+        ),
     ),
     Route(
         "server12-full",

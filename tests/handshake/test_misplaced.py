@@ -22,6 +22,7 @@ from resumption.errors import (
 )
 from resumption.handshake import client, server
 from resumption.handshake.events import DataReceived, PeerClosed
+from resumption.handshake.finish13 import ExpectEndOfEarlyData
 from resumption.handshake.state import AwaitingAnswer, State
 from tests.handshake.pairs import TLS12, TLS13, World
 from tests.handshake.samples import ALERT, CCS, CHANGE_CIPHER_SPEC, DATA, HANDSHAKE, SAMPLES, message, record
@@ -29,7 +30,7 @@ from tests.handshake.scripted import Peer
 from tests.handshake.stops import ACCEPTS, AWAITING, IGNORES_CHANGE, OBEYS_CHANGE, STOPS, Stop, server12_for
 from tests.pki import Pki
 
-EMPTY = {HandshakeType.hello_request, HandshakeType.server_hello_done}
+EMPTY = {HandshakeType.hello_request, HandshakeType.server_hello_done, HandshakeType.end_of_early_data}
 
 every_stop = pytest.mark.parametrize("stop", STOPS, ids=str)
 handshaking_stop = pytest.mark.parametrize("stop", [stop for stop in STOPS if not stop.is_connected], ids=str)
@@ -146,7 +147,11 @@ def test_f41_a_client_without_tls13_refuses_an_early_change_cipher_spec(world: W
 # --- other records ---------------------------------------------------------------------------------------------------
 
 
-@handshaking_stop
+@pytest.mark.parametrize(
+    "stop",
+    [stop for stop in STOPS if not stop.is_connected and stop.state is not ExpectEndOfEarlyData],
+    ids=str,
+)
 @pytest.mark.parametrize("content", [b"too early", b""], ids=["some", "empty"])
 def test_application_data_before_the_end_of_the_handshake_is_unexpected(
     world: World, stop: Stop, content: bytes

@@ -137,6 +137,11 @@ def resumption_psk(facts: HashFacts, resumption_master_secret: bytes, ticket_non
     return hmac_once(facts, resumption_master_secret, info)
 
 
+def _export(facts: HashFacts, secret: bytes, label: bytes, context: bytes, length: int) -> bytes:
+    secret = expand_label(facts, secret, label, facts.empty_digest, facts.digest_size)
+    return expand_label(facts, secret, b"exporter", facts.digest(context), length)
+
+
 def _check_verify_data(expected: bytes, received: bytes, what: str) -> None:
     if not compare_digest(expected, received):
         raise DecryptError(f"{what} does not verify")
@@ -184,6 +189,10 @@ class EarlySecret:
     def early_exporter_master_secret(self, transcript_hash: bytes) -> bytes:
         """The secret of early exporters; ``transcript_hash`` is that of the ClientHello. RFC 9846, section 7.5."""
         return hmac_once(self.hash, self._secret, self._labels.early_exporter_info + transcript_hash + b"\x01")
+
+    def early_exporter(self, transcript_hash: bytes, label: bytes, context: bytes, length: int) -> bytes:
+        """``length`` bytes of early exported keying material: as `MasterSecrets.exporter`. RFC 9846, section 7.5."""
+        return _export(self.hash, self.early_exporter_master_secret(transcript_hash), label, context, length)
 
     def handshake(self, shared_secret: bytes, hello_hash: bytes) -> HandshakeSecrets:
         """The next stage. ``hello_hash`` is the hash of ClientHello...ServerHello. RFC 9846, section 7.1.
@@ -287,6 +296,4 @@ class MasterSecrets:
 
         Raises `ConfigurationError` when the label or the length is more than HKDF allows.
         """
-        facts = self.hash
-        secret = expand_label(facts, self.exporter_master_secret, label, facts.empty_digest, facts.digest_size)
-        return expand_label(facts, secret, b"exporter", facts.digest(context), length)
+        return _export(self.hash, self.exporter_master_secret, label, context, length)

@@ -14,6 +14,7 @@ from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import facts_of
 from resumption.crypto.groups import KeyShare, generate
 from resumption.crypto.names import server_name_of
+from resumption.crypto.protection import PlainSealer
 from resumption.crypto.schedule13 import EarlySecret
 from resumption.crypto.suites import SUITES, SuiteFacts
 from resumption.errors import (
@@ -26,11 +27,13 @@ from resumption.errors import (
 )
 from resumption.frozen import frozen
 from resumption.handshake import client12, client13
+from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.events import HelloRetried
 from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_response
 from resumption.handshake.state import Handshaking13, Output, State, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
+from resumption.session.early import EarlyData, EarlyReason, EarlyState, early_offerable
 from resumption.session.gate import offerable
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Reason
@@ -45,6 +48,7 @@ _TLS13 = int(ProtocolVersion.TLSv1_3)
 _KEY_SHARE = int(ExtensionType.key_share)
 _SESSION_TICKET = int(ExtensionType.session_ticket)
 _COOKIE = int(ExtensionType.cookie)
+_EARLY_DATA = int(ExtensionType.early_data)
 _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
 _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
 
@@ -62,12 +66,14 @@ def start_client(
     explicit: bool = False,
     fresh: bool = False,
     send_server_name: bool = True,
+    early_size: int = 0,
 ) -> State:
     """Send the ClientHello and return the state that awaits the answer.
 
     ``server_name``: the reference identity, canonical; sent as SNI unless ``send_server_name`` is False (an address).
     ``session``: offered if the gate allows it, by hand if ``explicit``. Its reference stays the caller's (the
-    connection's). ``fresh`` asks for a full handshake.
+    connection's). ``fresh`` asks for a full handshake. ``early_size``: bytes of early data to announce, if they may be
+    sent.
     """
     now = config.clock()
     policy = config.policy(server_name, send_server_name, fresh)
@@ -106,6 +112,23 @@ def start_client(
         if config.middlebox_compatibility:
             session_id = config.random(32)
     version = data.version if session is not None else 0
+    is_early = False
+    if early_size:
+        refusal: EarlyReason | None = EarlyReason.NO_SESSION
+        if session is not None:
+            refusal = early_offerable(
+                data,
+                early_size,
+                alpn=config.alpn,
+                server_name=policy.server_name,
+                verify=policy.verify,
+                now=now,
+            )
+        is_early = refusal is None
+        if is_early:
+            bodies[_EARLY_DATA] = b""
+        else:
+            out.early_data_is(EarlyData(reason=refusal))
     if version == _TLS12:
         session_id = data.session_id
         if _SESSION_TICKET in bodies:
@@ -126,7 +149,24 @@ def start_client(
     else:
         raw = template.pack(hello)
     out.send(raw)
-    return ExpectServerHello(Offered(config, server_name, hello, shares, policy, session, early, reason), raw)
+    flow = None
+    if is_early and early is not None:
+        suite = SUITES[data.cipher]
+        flow = EarlyFlow(early, suite.hash.digest(raw), suite, data.max_early_data, EarlyState.OFFERED)
+        _begin_early_data(flow, config, hello, out)
+    offered = Offered(config, server_name, hello, shares, policy, session, early, reason, flow=flow)
+    return ExpectServerHello(offered, raw)
+
+
+def _begin_early_data(flow: EarlyFlow, config: ClientConfig, hello: ClientHello, out: Output) -> None:
+    """From here on early data may be sent. RFC 9846, sections 2.3 and D.4."""
+    if config.middlebox_compatibility:
+        out.send_change_cipher_spec()
+    out.write_with(flow.sealer())
+    if config.log_secrets:
+        for label, secret in flow.secrets.items():
+            out.log_secret(label, hello.random, secret)
+    out.early_data_is(flow)
 
 
 def _covers(certificate: bytes | None, server_name: str) -> bool:
@@ -176,6 +216,8 @@ class ExpectServerHello(State):
     ) -> ExpectSecondServerHello | client13.ExpectEncryptedExtensions | client12.AfterServerHello:
         """A ServerHello decides the version; a HelloRetryRequest asks for another hello."""
         if check_version(self.offered, message) == _TLS12:
+            if self.offered.flow is not None:  # RFC 9846, section D.3: an attacker may want it to be sent in vain
+                raise ProtocolVersionUnsupported("the server chose TLS 1.2 although early data was sent")
             if self.changed:  # CVE-2014-0224: in TLS 1.2 it would have had a meaning
                 raise UnexpectedMessage("change_cipher_spec came before the ServerHello")
             return client12.on_server_hello(self.offered, message, self.hello_raw, raw, out)
@@ -205,6 +247,10 @@ class ExpectServerHello(State):
         elif _COOKIE not in message.extensions:
             raise IllegalParameter("the HelloRetryRequest would not change the ClientHello")
         bodies.pop(_PRE_SHARED_KEY, None)
+        if offered.flow is not None:
+            bodies.pop(_EARLY_DATA, None)
+            out.emit(offered.flow.reject(EarlyReason.RETRIED))
+            out.write_with(PlainSealer())
         if _COOKIE in message.extensions:
             cookie = extensions.parse_cookie(message.extensions[_COOKIE])
             if len(cookie) > _MAX_COOKIE_LENGTH:
@@ -222,7 +268,7 @@ class ExpectServerHello(State):
             session, early = None, None
             second_raw = second.pack()
         transcript.add(second_raw)
-        if config.middlebox_compatibility:
+        if config.middlebox_compatibility and offered.flow is None:
             out.send_change_cipher_spec()
         out.send(second_raw)
         out.emit(HelloRetried(group, _COOKIE in bodies))

@@ -20,6 +20,7 @@ from resumption.errors import (
 )
 from resumption.frozen import frozen
 from resumption.handshake.authentication13 import send_certificate
+from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.established13 import (
     Budget,
     ClientConnected,
@@ -31,6 +32,7 @@ from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_request, check_response
 from resumption.handshake.record_sizes import granted
 from resumption.handshake.state import Handshaking13, Output, Transcript, on
+from resumption.session.early import EarlyReason
 from resumption.session.gate import Answer, accepted, mechanism_of
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Reason, Resumption
@@ -40,6 +42,7 @@ from resumption.wire.messages import (
     CertificateRequest,
     CertificateVerify,
     EncryptedExtensions,
+    EndOfEarlyData,
     Finished,
     ServerHello,
 )
@@ -54,6 +57,7 @@ __all__ = [
     "second_retry",
 ]
 
+_EARLY_DATA = int(ExtensionType.early_data)
 _KEY_SHARE = int(ExtensionType.key_share)
 _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
 _SERVER_NAME = int(ExtensionType.server_name)
@@ -108,10 +112,15 @@ def on_server_hello(
         random = offered.hello.random
         out.log_secret("CLIENT_HANDSHAKE_TRAFFIC_SECRET", random, secrets.client_handshake_traffic_secret)
         out.log_secret("SERVER_HANDSHAKE_TRAFFIC_SECRET", random, secrets.server_handshake_traffic_secret)
-    if config.middlebox_compatibility and not offered.retried:
-        out.send_change_cipher_spec()
+    flow = offered.flow
+    if flow is None:
+        if config.middlebox_compatibility and not offered.retried:
+            out.send_change_cipher_spec()
+    elif flow.is_open and not resumed:
+        out.emit(flow.reject(EarlyReason.NOT_RESUMED))
     out.read_with(RecordOpener13(suite, secrets.server_handshake_traffic_secret))
-    out.write_with(RecordSealer13(suite, secrets.client_handshake_traffic_secret))
+    if flow is None or not flow.is_open:
+        out.write_with(RecordSealer13(suite, secrets.client_handshake_traffic_secret))
     return ExpectEncryptedExtensions(offered, suite, group, transcript, secrets, resumed)
 
 
@@ -162,6 +171,8 @@ class ExpectEncryptedExtensions(Handshaking13):
             max_fragment_mode=mode,
         )
         session = offered.session
+        if offered.flow is not None:
+            self._settle_early_data(offered.flow, _EARLY_DATA in received, alpn, out)
         if self.resumed and session is not None:
             data = session.data
             return ExpectFinished(
@@ -178,6 +189,17 @@ class ExpectEncryptedExtensions(Handshaking13):
                 None,
             )
         return ExpectCertificateOrRequest(negotiated, self.transcript, self.secrets, offered)
+
+    def _settle_early_data(self, flow: EarlyFlow, is_accepted: bool, alpn: bytes | None, out: Output) -> None:
+        """Now it is known whether the server takes early data. RFC 9846, section 4.3.10."""
+        session = self.offered.session
+        if is_accepted:
+            if session is None or not flow.is_open:
+                raise IllegalParameter("the server accepted early data without its session")
+            flow.accept(session.data, self.suite, alpn)
+        elif flow.is_open:
+            out.emit(flow.reject(EarlyReason.SERVER_REJECTED))
+            out.write_with(RecordSealer13(self.suite, self.secrets.client_handshake_traffic_secret))
 
 
 @frozen
@@ -318,6 +340,14 @@ class ExpectFinished(Handshaking13):
         master = secrets.into_master(finished_hash)
         suite = negotiated.suite
         out.read_with(RecordOpener13(suite, master.server_application_traffic_secret))
+        flow = self.offered.flow
+        if flow is not None and flow.is_open:  # RFC 9846, section 4.6: the last thing under the early keys
+            flow.is_open = False
+            end = EndOfEarlyData().pack()
+            transcript.add(end)
+            out.send(end)
+            out.write_with(RecordSealer13(suite, secrets.client_handshake_traffic_secret))
+            finished_hash = transcript.digest()
         if self.requested is not None:
             send_certificate(self.offered.config.certified_key, self.requested, b"", transcript, out)
             finished_hash = transcript.digest()

@@ -202,6 +202,10 @@ class ServerConnected(_Connected):
             timeout=lifetime_s,
             ticket_age_add=age_add,
         )
+        announced: dict[int, bytes] = {}
+        if config.max_early_data and config.replay is not None:
+            data = data.replaced(max_early_data=config.max_early_data, replay_domain=config.replay.domain)
+            announced = {_EARLY_DATA: extensions.pack_early_data_ticket(config.max_early_data)}
         secret = self.tickets.psk(nonce)
         if config.stateful or config.tickets is None:
             ticket: bytes | None = data.session_id
@@ -210,5 +214,5 @@ class ServerConnected(_Connected):
         if not ticket:
             return False
         out.issue(data, secret)
-        out.send(NewSessionTicket(lifetime_s, age_add, nonce, ticket, {}).pack())
+        out.send(NewSessionTicket(lifetime_s, age_add, nonce, ticket, announced).pack())
         return True

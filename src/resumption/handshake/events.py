@@ -15,7 +15,9 @@ from enum import Enum
 from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from resumption.errors import InternalError
+from resumption.session.early import EarlyReason
 from resumption.session.model import Holder, Session
+from resumption.session.replay import ReplayRegister
 from resumption.session.verdicts import Mechanism, Resumption
 
 __all__ = [
@@ -23,12 +25,15 @@ __all__ = [
     "AnswersAtOnce",
     "AnswersOutside",
     "DataReceived",
+    "EarlyDataReceived",
+    "EarlyDataRejected",
     "Event",
     "Failed",
     "HandshakeCompleted",
     "HelloRetried",
     "HostChosen",
     "KeysUpdated",
+    "NeedAdmission",
     "NeedSession",
     "PeerClosed",
     "Pending",
@@ -84,6 +89,25 @@ class DataReceived(Event):
     """Application data, in order. ``data`` is never empty."""
 
     data: bytes
+
+
+@dataclass(slots=True)
+class EarlyDataReceived(Event):
+    """Server: early data, in order. ``data`` is never empty.
+
+    Until the handshake is complete nothing proves that whoever sent it is there now, or that it does not go to other
+    servers too: act on it only where doing so twice does no harm. RFC 9846, section 8; RFC 8470.
+    """
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyDataRejected(Event):
+    """Client: the server did not take the early data. ``size`` bytes were sent in vain; nothing sends them again."""
+
+    size: int
+    reason: EarlyReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,3 +221,29 @@ class NeedSession(Question["Session | None"]):
         """Its reference is the connection's."""
         if answer is not None:
             answer.release(connection.holder)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeedAdmission(Question["EarlyReason | None"]):
+    """Is a hello that brings early data new? The answer is None if it is, or the reason to refuse the early data.
+
+    Only a register of replays with a store is asked outside. No answer refuses: early data fails closed.
+    """
+
+    needs_outside: ClassVar[bool] = False
+
+    register: ReplayRegister
+    key: bytes
+    now: float
+
+    def at_once(self, host: AnswersAtOnce | None, connection: Any) -> EarlyReason | Pending | None:
+        """A register in memory answers in the same call."""
+        return PENDING if self.register.is_shared else self.register.admit(self.key, self.now)
+
+    def fetch(self, outside: AnswersOutside | None, connection: Any) -> EarlyReason | None:
+        """From the store."""
+        return self.register.admit(self.key, self.now)
+
+    def fallback(self, error: Exception | None) -> EarlyReason | None:
+        """A refusal."""
+        return EarlyReason.REGISTER_UNAVAILABLE

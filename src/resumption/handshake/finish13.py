@@ -13,14 +13,22 @@ from resumption.crypto.schedule13 import HandshakeSecrets, MasterSecrets
 from resumption.crypto.signatures import certificate_verify_content, verify
 from resumption.errors import CertificateRequired, IllegalParameter
 from resumption.frozen import frozen
+from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.established13 import Budget, Negotiated, ServerConnected, TicketSecrets
 from resumption.handshake.placement import Place, check_response
 from resumption.handshake.state import Handshaking13, Output, Transcript, on
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Resumption
-from resumption.wire.messages import Certificate, CertificateVerify, Finished
+from resumption.wire.messages import Certificate, CertificateVerify, EndOfEarlyData, Finished
 
-__all__ = ["ExpectCertificate", "ExpectCertificateVerify", "ExpectFinished", "Identity", "Progress"]
+__all__ = [
+    "ExpectCertificate",
+    "ExpectCertificateVerify",
+    "ExpectEndOfEarlyData",
+    "ExpectFinished",
+    "Identity",
+    "Progress",
+]
 
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 _ASKED = frozenset({int(ExtensionType.signature_algorithms)})  # what our CertificateRequest holds
@@ -103,6 +111,25 @@ class ExpectCertificateVerify(Handshaking13):
         leaf = self.identity.chain[0]
         verify(public_key_of(leaf), message.algorithm, content, message.signature, rsassa_pss=is_rsassa_pss(leaf))
         progress.transcript.add(raw)
+        return ExpectFinished(progress, self.identity)
+
+
+@frozen
+class ExpectEndOfEarlyData(Handshaking13):
+    """Awaiting the end of the early data that this server takes. RFC 9846, section 4.6 [8446: 4.5]."""
+
+    progress: Progress
+    identity: Identity
+    flow: EarlyFlow
+
+    @on(EndOfEarlyData)
+    def on_end_of_early_data(self, message: EndOfEarlyData, raw: bytes, out: Output) -> ExpectFinished:
+        """What follows is under the handshake's key."""
+        progress = self.progress
+        self.flow.is_open = False
+        progress.transcript.add(raw)
+        suite = progress.negotiated.suite
+        out.read_with(RecordOpener13(suite, progress.secrets.client_handshake_traffic_secret))
         return ExpectFinished(progress, self.identity)
 
 

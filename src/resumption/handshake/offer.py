@@ -10,6 +10,7 @@ from resumption.crypto.groups import KeyShare
 from resumption.crypto.schedule13 import EarlySecret
 from resumption.errors import IllegalParameter
 from resumption.frozen import frozen
+from resumption.handshake.early13 import EarlyFlow
 from resumption.session.gate import ClientPolicy
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Reason
@@ -43,6 +44,7 @@ class Offered:
     early: EarlySecret | None
     reason: Reason | None
     retried: bool = False  # this is the second hello
+    flow: EarlyFlow | None = None  # early data that was offered
 
     def check_mode(self, max_fragment_mode: int) -> None:
         """The maximum fragment length of the session that resumes holds for this connection. RFC 6066, section 4.

@@ -38,7 +38,7 @@ class ExpectClientHello(State):
     @on(ClientHello)
     def on_client_hello(
         self, message: ClientHello, raw: bytes, out: Output
-    ) -> server13.ExpectSecondClientHello | server13.AwaitSession | server13.Answered | server12.Next:
+    ) -> server13.ExpectSecondClientHello | server13.Asked | server13.Answered | server12.Next:
         """Choose the virtual host, then the version; everything else is the version's own affair."""
         config = self.config
         facts = ClientHelloFacts(message)

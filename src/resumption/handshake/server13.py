@@ -11,7 +11,7 @@ from hmac import compare_digest
 from typing import TypeAlias
 
 from resumption.config import ServerConfig
-from resumption.constants import ExtensionType, ProtocolVersion
+from resumption.constants import MAX_PLAINTEXT_LENGTH, ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.cookies import RetryFacts
 from resumption.crypto.groups import respond
@@ -27,15 +27,18 @@ from resumption.errors import (
 )
 from resumption.frozen import frozen
 from resumption.handshake.authentication13 import send_certificate_verify
+from resumption.handshake.choice13 import Accepted, Choice, admission_of, open_early_data, why_not_early
+from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.established13 import Negotiated, log_application_secrets
 from resumption.handshake.events import HelloRetried, NeedSession
-from resumption.handshake.finish13 import ExpectCertificate, ExpectFinished, Identity, Progress
+from resumption.handshake.finish13 import ExpectCertificate, ExpectEndOfEarlyData, ExpectFinished, Identity, Progress
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.placement import Place, check_request
 from resumption.handshake.record_sizes import asked_mode, grant
 from resumption.handshake.retry13 import check_psks, check_repeated, pack_retry, requested_share, unchanged_digest
 from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, on
 from resumption.handshake.tickets import answer_ticket_request, open_session
+from resumption.session.early import EarlyData, EarlyReason, EarlyState
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session
 from resumption.session.verdicts import Mechanism, Reason, Resumption
@@ -49,6 +52,7 @@ from resumption.wire.messages import (
 from resumption.wire.templates import pack_extension, pack_server_hello, pack_share
 
 __all__ = [
+    "AwaitAdmission",
     "AwaitSession",
     "ExpectSecondClientHello",
     "negotiate",
@@ -68,27 +72,11 @@ _SELECTED_VERSION = extensions.pack_supported_versions_server(_TLS13)
 _VERSION_EXTENSION = pack_extension(_SUPPORTED_VERSIONS, _SELECTED_VERSION)
 _MAX_IDENTITIES = 8  # tried per hello; the rest is ignored
 _STATEFUL_LENGTH = 32  # a stateful ticket is a session id of at most 32 bytes; a sealed one is always longer
-_MAX_SKIPPED = 2**15  # bytes of refused early data that are skipped
-
-
-@frozen
-class Choice:
-    """What this server picked from the hello, before any session is looked at."""
-
-    config: ServerConfig
-    facts: ClientHelloFacts
-    raw: bytes
-    transcript: Transcript  # what came before this hello: nothing, or the first one and the request
-    suite: SuiteFacts
-    group: int
-    share: bytes
-    alpn: bytes | None
-    retried: bool
 
 
 def negotiate(
     config: ServerConfig, facts: ClientHelloFacts, alpn: bytes | None, raw: bytes, out: Output
-) -> ExpectSecondClientHello | AwaitSession | Answered:
+) -> ExpectSecondClientHello | Asked | Answered:
     """Answer a first ClientHello in TLS 1.3. RFC 9846, section 4.2 [8446: 4.1.1]."""
     hello = facts.hello
     if hello.legacy_version != _TLS12:
@@ -137,7 +125,7 @@ def negotiate_statelessly(
     groups: tuple[int, ...],
     shares: dict[int, bytes],
     out: Output,
-) -> ExpectSecondClientHello | AwaitSession | Answered:
+) -> ExpectSecondClientHello | Asked | Answered:
     """Every client is sent away with a cookie, and whoever brings one goes on from there, at any server with the key.
 
     RFC 9846, section 4.3.2 [8446: 4.2.2]. A cookie is only taken by a server that sends them.
@@ -185,7 +173,8 @@ def ask_again(
     if hello.legacy_session_id:
         out.send_change_cipher_spec()
     if _EARLY_DATA in hello.extensions:
-        out.skip_early_data(_MAX_SKIPPED)
+        out.skip_early_data(config.early_data_skipped)
+        out.early_data_is(EarlyData(EarlyState.REJECTED, EarlyReason.RETRIED))
     out.emit(HelloRetried(group if asked else None, cookie is not None))
     transcript = Transcript.after_retry(suite.hash, raw, retry)
     return ExpectSecondClientHello(config, facts, suite, group, asked, cookie, alpn, transcript)
@@ -216,7 +205,7 @@ class ExpectSecondClientHello(Handshaking13):
     transcript: Transcript
 
     @on(ClientHello)
-    def on_client_hello(self, message: ClientHello, raw: bytes, out: Output) -> AwaitSession | Answered:
+    def on_client_hello(self, message: ClientHello, raw: bytes, out: Output) -> Asked | Answered:
         """Nothing may have changed but what the request asked for (F35)."""
         facts = ClientHelloFacts(message)
         check_repeated(self.first.hello, message)
@@ -236,7 +225,7 @@ class ExpectSecondClientHello(Handshaking13):
         return choose_session(choice, 0, None, out)
 
 
-def choose_session(choice: Choice, index: int, reason: Reason | None, out: Output) -> AwaitSession | Answered:
+def choose_session(choice: Choice, index: int, reason: Reason | None, out: Output) -> Asked | Answered:
     """Go through the offered identities from ``index`` on until one passes the gate. RFC 9846, section 4.3.11."""
     facts, config = choice.facts, choice.config
     psk = facts.psk
@@ -300,7 +289,7 @@ class AwaitSession(AwaitingAnswer["Session | None"]):
     position: int
     reason: Reason | None
 
-    def on_answer(self, answer: Session | None, out: Output) -> AwaitSession | Answered:
+    def on_answer(self, answer: Session | None, out: Output) -> Asked | Answered:
         """Go on with the session, whose reference the connection now holds, or with the next identity."""
         session = answer
         if session is None:
@@ -315,7 +304,7 @@ class AwaitSession(AwaitingAnswer["Session | None"]):
 
 def accept(
     choice: Choice, position: int, session: Session, secret: bytes, mechanism: Mechanism, out: Output
-) -> AwaitSession | Answered:
+) -> Asked | Answered:
     """The gate let ``session`` pass: now the binder must verify. A wrong one aborts. RFC 9846, section 4.3.11.2."""
     psk = choice.facts.psk
     if psk is None:
@@ -331,17 +320,26 @@ def accept(
     if mechanism is Mechanism.STATEFUL_13 and not out.consume(session):
         out.decline(session, Reason.ALREADY_SPENT)
         return choose_session(choice, position + 1, Reason.ALREADY_SPENT, out)
-    return answer(choice, Accepted(session, early, position, mechanism), None, out)
+    accepted = Accepted(session, early, position, mechanism)
+    if _EARLY_DATA in choice.facts.hello.extensions:
+        refusal = why_not_early(choice, psk, accepted)
+        if refusal is not None:
+            return answer(choice, accepted, None, out, refusal)
+        out.ask(admission_of(choice, psk, accepted))
+        return AwaitAdmission(choice, accepted)
+    return answer(choice, accepted, None, out)
 
 
 @frozen
-class Accepted:
-    """A session that passed the gate and whose binder verified."""
+class AwaitAdmission(AwaitingAnswer["EarlyReason | None"]):
+    """Awaiting an answer to the question whether a hello with early data is new. No message may come meanwhile."""
 
-    session: Session
-    early: EarlySecret
-    position: int
-    mechanism: Mechanism
+    choice: Choice
+    accepted: Accepted
+
+    def on_answer(self, refusal: EarlyReason | None, out: Output) -> Answered:
+        """Take the early data if there is no ``refusal``; the session resumes in any case."""
+        return answer(self.choice, self.accepted, None, out, refusal)
 
 
 @lru_cache(64)
@@ -356,8 +354,17 @@ def encrypted_extensions(named: bool, alpn: bytes | None, more: tuple[tuple[int,
     return EncryptedExtensions(bodies).pack()
 
 
-def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out: Output) -> Answered:
-    """Send the server's whole flight. RFC 9846, sections 4.2.3 and 4.4 [8446: 4.1.3, 4.3, 4.4]."""
+def answer(
+    choice: Choice,
+    accepted: Accepted | None,
+    reason: Reason | None,
+    out: Output,
+    refusal: EarlyReason | None = EarlyReason.NOT_RESUMED,
+) -> Answered:
+    """Send the server's whole flight. RFC 9846, sections 4.2.3 and 4.4 [8446: 4.1.3, 4.3, 4.4].
+
+    ``refusal``: why early data is not taken, if there is any; None: it is.
+    """
     config, facts, suite, transcript = choice.config, choice.facts, choice.suite, choice.transcript
     hello = facts.hello
     sizes = grant(config, facts, _TLS13)
@@ -370,6 +377,10 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
         if selected is None:
             raise HandshakeFailure("the client can check none of this server's certificates")
     transcript.add(choice.raw)
+    flow: EarlyFlow | None = None
+    is_early = _EARLY_DATA in hello.extensions
+    if is_early:
+        flow = open_early_data(choice, accepted, refusal, out)
     our_share, shared_secret = respond(choice.group, choice.share)
     block = _VERSION_EXTENSION + pack_extension(_KEY_SHARE, pack_share(choice.group, our_share))
     if accepted is not None:
@@ -382,14 +393,21 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
     early = accepted.early if accepted is not None else EarlySecret.from_psk(suite.hash, None)
     secrets = early.handshake(shared_secret, transcript.digest())
     out.write_with(RecordSealer13(suite, secrets.server_handshake_traffic_secret))
-    out.read_with(RecordOpener13(suite, secrets.client_handshake_traffic_secret))
-    if _EARLY_DATA in hello.extensions:
-        out.skip_early_data(_MAX_SKIPPED)
-    more: tuple[tuple[int, bytes], ...] = ()
+    early_opener: RecordOpener13 | None = None
+    if flow is not None:
+        early_opener = flow.opener()
+        out.read_with(early_opener)
+    else:
+        out.read_with(RecordOpener13(suite, secrets.client_handshake_traffic_secret))
+        if is_early:
+            out.skip_early_data(config.early_data_skipped)
+    more: tuple[tuple[int, bytes], ...] = () if flow is None else ((_EARLY_DATA, b""),)
     mode = 255
     if sizes is not None:
         out.limit_records(sizes.send, sizes.receive, False)
-        more, mode = (sizes.extension,), sizes.max_fragment_mode
+        more, mode = (*more, sizes.extension), sizes.max_fragment_mode
+        if early_opener is not None:
+            early_opener.inner_limit = MAX_PLAINTEXT_LENGTH + 1  # when the client sealed those, it knew of no other
     num_tickets = min(config.num_tickets, 1) if accepted is not None else config.num_tickets
     if facts.ticket_request is not None:
         num_tickets = facts.ticket_request[accepted is not None]
@@ -433,7 +451,10 @@ def answer(choice: Choice, accepted: Accepted | None, reason: Reason | None, out
         resumption = Resumption(False, reason or Reason.NOT_OFFERED)
     session = accepted.session if accepted is not None else None
     progress = Progress(negotiated, transcript, secrets, master, resumption, session, facts.psk_dhe_ke, num_tickets)
+    if flow is not None:
+        return ExpectEndOfEarlyData(progress, identity, flow)
     return ExpectCertificate(progress) if asked else ExpectFinished(progress, identity, finished_hash)
 
 
-Answered: TypeAlias = ExpectCertificate | ExpectFinished
+Asked: TypeAlias = AwaitSession | AwaitAdmission
+Answered: TypeAlias = ExpectCertificate | ExpectEndOfEarlyData | ExpectFinished

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from resumption.constants import AlertDescription
     from resumption.crypto.hashes import HashFacts
     from resumption.crypto.protection import RecordOpener, RecordSealer
+    from resumption.handshake.early13 import EarlyFlow
     from resumption.handshake.events import Event, Question
     from resumption.handshake.hello import ClientHelloFacts
+    from resumption.session.early import EarlyData
     from resumption.session.model import Holder, Session, SessionData
     from resumption.session.verdicts import Reason, Resumption
 
@@ -53,6 +55,9 @@ class Output(Protocol):
     def skip_early_data(self, limit: int) -> None:
         """Pass over the records of early data that was refused: those that do not open, until one does. At most
         ``limit`` bytes of them."""
+
+    def early_data_is(self, early: EarlyData | EarlyFlow) -> None:
+        """Early data is in play, or it is known what became of it."""
 
     def update_read_key(self) -> None:
         """Step the reading key: the peer sent KeyUpdate."""

@@ -35,7 +35,8 @@ class AsyncStream(Face):
 
     Made inside a running loop. Either hand it a connected ``transport``, or make it first and give `link` to
     ``loop.create_connection`` as the protocol; the handshake begins as soon as there is a transport. ``outside`` is
-    called in ``executor`` (None: the loop's own). ``defer_tickets`` is as for the blocking stream.
+    called in ``executor`` (None: the loop's own). ``defer_tickets`` is as for the blocking stream. ``early_data`` goes
+    into a client's first flight, if it may: look at the attribute of that name.
 
     Put ``asyncio.timeout`` around any method: a cancelled one leaves the stream as usable as before. What is raised is
     what the blocking stream raises. One task may read while another writes; further ones queue.
@@ -51,10 +52,12 @@ class AsyncStream(Face):
         transport: asyncio.Transport | None = None,
         executor: Executor | None = None,
         defer_tickets: bool = False,
+        early_data: bytes | bytearray | memoryview = b"",
     ) -> None:
         super().__init__(connection)
         self._pump = Pump(connection, outside, defer_tickets=defer_tickets)
         self._link = Link(self._pump, executor)
+        self._link.early_data = as_bytes(early_data)
         self._reading = asyncio.Lock()
         self._writing = asyncio.Lock()
         self.bytes_sent = 0  # application data that was sealed and handed to the transport
@@ -68,17 +71,56 @@ class AsyncStream(Face):
         """The protocol, for a transport that is yet to be made."""
         return self._link
 
-    async def do_handshake(self, timeout: float | None = None) -> None:
-        """Complete the handshake within ``timeout`` seconds. Raises `HandshakeTimeout`; it may be called again."""
+    async def do_handshake(self, timeout: float | None = None, *, until_early_data: bool = False) -> None:
+        """Complete the handshake within ``timeout`` seconds. Raises `HandshakeTimeout`; it may be called again.
+
+        A server that took early data knows by then that its client is there (RFC 8470, section 3); with
+        ``until_early_data`` it returns as soon as some has come.
+        """
         if self._link.is_ready:
             return
         try:
             async with asyncio.timeout(timeout):
-                while not self._link.is_ready:
+                while not (self._link.is_ready or (until_early_data and self._pump.early_buffered)):
                     self._check()
                     await self._link.change()
         except TimeoutError:
             raise HandshakeTimeout("The handshake operation timed out") from None
+
+    # --- early data --------------------------------------------------------------------------------------------------
+
+    async def recv_early_data(self, n: int = _RECORD) -> bytes:
+        """Server: early data, at most ``n`` bytes, as soon as there is any; none once the handshake is complete.
+
+        It may be a replay (`data_is_early`): act on it only where that does no harm, or answer `too_early_response`.
+        What is not taken this way is read like any other data afterwards, when it cannot be a replay any more.
+        """
+        if n <= 0:
+            raise ValueError("the number of bytes to read must be positive")
+        async with self._reading:
+            self._check_open()
+            await self.do_handshake(until_early_data=True)
+            return self._pump.take_early(n) if self._pump.early_buffered else b""
+
+    async def send_early_data(self, data: bytes | bytearray | memoryview) -> int:
+        """Client, before the handshake is complete: more early data, all of it or nothing; returns how many bytes.
+
+        The first of it, which decides whether there may be any, is given when the stream is made (``early_data``).
+        Server: answer early data before the handshake is complete.
+        """
+        view, link, connection = as_bytes(data), self._link, self._connection
+        async with self._writing:
+            self._check()
+            while link.must_wait_to_write:
+                await link.change()
+                self._check()
+            sent = len(view)
+            if connection.is_server:
+                connection.send_data(view)
+            else:
+                sent = connection.send_early_data(view)
+            link.write(self._pump.take_output())
+        return sent
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

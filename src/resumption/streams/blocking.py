@@ -62,15 +62,41 @@ class Stream(Driver):
 
     # --- the handshake -----------------------------------------------------------------------------------------------
 
-    def do_handshake(self, timeout: float | None = None) -> None:
+    def do_handshake(self, timeout: float | None = None, *, until_early_data: bool = False) -> None:
         """Complete the handshake within ``timeout`` seconds altogether; None is the stream's own timeout.
 
-        Raises `HandshakeTimeout`; it may be called again. Does nothing once the handshake is complete.
+        Raises `HandshakeTimeout`; it may be called again. Does nothing once the handshake is complete. A server that
+        took early data knows by then that its client is there (RFC 8470, section 3); with ``until_early_data`` it
+        returns as soon as some has come.
         """
         if self._ready:
             return
         deadline = self._socket.deadline() if timeout is None else time.monotonic() + timeout
-        self._handshake(deadline)
+        self._handshake(deadline, until_early_data)
+
+    # --- early data --------------------------------------------------------------------------------------------------
+
+    def recv_early_data(self, n: int = _RECORD) -> bytes:
+        """Server: early data, at most ``n`` bytes, as soon as there is any; none once the handshake is complete.
+
+        It may be a replay (`data_is_early`): act on it only where that does no harm, or answer `too_early_response`.
+        What is not taken this way is read like any other data afterwards, when it cannot be a replay any more.
+        """
+        if n <= 0:
+            raise ValueError("the number of bytes to read must be positive")
+        if not self._ready:
+            self._handshake(self._socket.deadline(), until_early_data=True)
+        with self._engine:
+            return self._pump.take_early(n) if self._pump.early_buffered else b""
+
+    def send_early_data(self, data: bytes | bytearray | memoryview) -> int:
+        """Client, before the handshake: send ``data`` as early data, all of it or nothing; returns how many bytes.
+
+        0 where there may be none, or no more: `early_data` tells why. It may be played again to the server by anyone:
+        send what does no harm when it comes twice. Look at `early_data` after the handshake: what was rejected is not
+        sent again. Server: answer early data before the handshake is complete. Do not repeat an interrupted call.
+        """
+        return self._send_early(as_bytes(data))
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

@@ -62,8 +62,11 @@ class Driver(Face):
         self._interrupted: tuple[int, bytes] | None = None  # where the chunk began whose records are `_unsent`, and it
         self.bytes_sent = 0  # application data that was sealed
 
-    def _handshake(self, deadline: float | None) -> None:
-        """Complete the handshake, or wait until another thread has. Nobody else reads before that."""
+    def _handshake(self, deadline: float | None, until_early_data: bool = False) -> None:
+        """Complete the handshake, or wait until another thread has. Nobody else reads before that.
+
+        With ``until_early_data`` it goes on no further once early data waits to be taken.
+        """
         pump = self._pump
         with self._shaking_hands:
             self._check_open()
@@ -80,6 +83,8 @@ class Driver(Face):
                             self._send_queued(deadline, "handshake")
                     if pump.is_complete:
                         self._ready = True
+                    elif until_early_data and pump.early_buffered:
+                        return
                     else:
                         self._receive(deadline, "handshake")
             finally:
@@ -149,6 +154,23 @@ class Driver(Face):
         if not self._ready:
             self._handshake(deadline)
         return deadline
+
+    def _send_early(self, view: bytes | memoryview) -> int:
+        """Send ``view`` before the handshake is complete, if that may be done; the bytes that are on their way then."""
+        deadline, connection = self._socket.deadline(), self._connection
+        with self._sending:
+            with self._engine:
+                self._check_open()
+                if connection.is_server:
+                    connection.send_data(view)
+                    sent = len(view)
+                else:
+                    sent = connection.send_early_data(view)
+                output = self._pump.take_output()
+                self._unsent = b"".join((self._unsent, output)) if self._unsent else output
+            self._drain(deadline, "handshake")
+        self._settle_debt()
+        return sent
 
     def _resume(self, view: bytes | memoryview, deadline: float | None) -> int:
         """Finish an interrupted call, and return how far it had come. With ``_sending`` held, like all that follow."""

@@ -39,13 +39,14 @@ async def open_connection(
     sock: socket.socket | None = None,
     do_handshake: bool = True,
     executor: Executor | None = None,
+    early_data: bytes | bytearray | memoryview = b"",
 ) -> AsyncStream:
     """Connect to ``(host, port)`` or a Unix socket's path, or take the connected ``sock``, and make the handshake.
 
     Put ``asyncio.timeout`` around it for a deadline. Raises `OSError`, and what the handshake raises: nothing is left
-    open then. `UsageError` if there is neither address nor socket.
+    open then. `UsageError` if there is neither address nor socket. ``early_data``: as for `AsyncStream`.
     """
-    stream = AsyncStream(connection, outside, executor=executor)
+    stream = AsyncStream(connection, outside, executor=executor, early_data=early_data)
     loop = asyncio.get_running_loop()
     try:
         if isinstance(address, str):
@@ -77,6 +78,7 @@ class Server:
         on_error: Report | None,
         executor: Executor | None,
         defer_tickets: bool,
+        early_data: bool,
     ) -> None:
         self._factory = factory
         self._handler = handler
@@ -85,6 +87,7 @@ class Server:
         self._on_error = on_error
         self._executor = executor
         self._defer_tickets = defer_tickets
+        self._early_data = early_data
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: list[asyncio.Server] = []
 
@@ -145,7 +148,7 @@ class Server:
         peer = stream.getpeername()
         try:
             async with stream:
-                await stream.do_handshake(self._handshake_timeout)
+                await stream.do_handshake(self._handshake_timeout, until_early_data=self._early_data)
                 await self._handler(stream)
         except Exception as error:
             self._report(error, peer)
@@ -185,13 +188,15 @@ async def serve(
     on_error: Report | None = None,
     executor: Executor | None = None,
     defer_tickets: bool = False,
+    early_data: bool = False,
 ) -> Server:
     """Listen on ``(host, port)``, a Unix socket's path, or ``sock``, and call ``handler`` for each connection.
 
     ``factory`` makes the engine of a connection. The handler gets the stream after the handshake, for which a client
     has ``handshake_timeout`` seconds; when it returns the stream is closed. What a connection or the handler raises
-    goes to ``on_error`` with the peer's address, or else to the log of ``resumption.streams``. Raises `OSError` if the
-    address cannot be used, `UsageError` if there is none.
+    goes to ``on_error`` with the peer's address, or else to the log of ``resumption.streams``. With ``early_data`` the
+    handler is called as soon as early data has come (`AsyncStream.recv_early_data`), before the handshake is complete.
+    Raises `OSError` if the address cannot be used, `UsageError` if there is none.
     """
     server = Server(
         factory,
@@ -201,6 +206,7 @@ async def serve(
         on_error=on_error,
         executor=executor,
         defer_tickets=defer_tickets,
+        early_data=early_data,
     )
     loop = asyncio.get_running_loop()
 

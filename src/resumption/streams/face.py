@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from resumption.connection import Connection
+from resumption.session.early import EarlyData
 from resumption.session.model import Session
 from resumption.session.verdicts import Resumption
 
@@ -46,6 +47,16 @@ class Face:
     def resumption(self) -> Resumption | None:
         """How the handshake went, resumed or why not; None before it is complete."""
         return self._connection.resumption
+
+    @property
+    def early_data(self) -> EarlyData:
+        """What became of early data: none, offered, accepted or rejected, why, and how many bytes there were."""
+        return self._connection.early_data
+
+    @property
+    def data_is_early(self) -> bool:
+        """Server: whether what was received so far may be a replay. False once the handshake is complete."""
+        return self._connection.data_is_early
 
     @property
     def version(self) -> int | None:

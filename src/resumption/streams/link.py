@@ -59,6 +59,7 @@ class Link(asyncio.BufferedProtocol):
         "_paused",
         "_waiters",
         "_worker",
+        "early_data",
         "is_cut",
         "is_full",
         "is_lost",
@@ -76,6 +77,7 @@ class Link(asyncio.BufferedProtocol):
         self._worker: asyncio.Task[None] | None = None
         self.pump = pump
         self.transport: asyncio.Transport | None = None
+        self.early_data: bytes | memoryview = b""  # a client's, for its first flight
         self.wanted = 0.0  # bytes that a reader waits for: reading does not pause before they are there
         self.is_ready = False
         self.is_cut = False
@@ -88,6 +90,9 @@ class Link(asyncio.BufferedProtocol):
         """The transport is there: the handshake begins."""
         self.transport = cast(asyncio.Transport, transport)  # other loops have classes of their own
         try:
+            if self.early_data:
+                self.pump.connection.send_early_data(self.early_data)
+                self.early_data = b""
             self.advance()
         except Exception as error:
             self.fail(error)  # loops only log it, and somebody waits

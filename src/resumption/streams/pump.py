@@ -18,6 +18,7 @@ from resumption.constants import MAX_CIPHERTEXT_LENGTH_12, ContentType, Protocol
 from resumption.errors import ConnectionFailed, Error
 from resumption.handshake.events import (
     DataReceived,
+    EarlyDataReceived,
     Event,
     Failed,
     HandshakeCompleted,
@@ -45,7 +46,8 @@ _LAST_TYPE = int(ContentType.application_data)
 class Pump:
     """Turns what the engine says into data to take, errands to run and bytes to send. Not safe for concurrent calls.
 
-    ``buffered`` is the number of bytes that wait to be taken, ``failure`` what ended the connection,
+    ``buffered`` is the number of bytes that wait to be taken, ``early_buffered`` that of early data (a server's, until
+    its handshake is complete), ``failure`` what ended the connection,
     ``errands`` what has to be done outside: take the first away, `run` it, and hand its result to `settle`.
     ``has_only_tickets`` is set when a TLS 1.3 server has completed its handshake: what it has to send by then is no
     part of that any more. With ``defer_tickets`` it waits for the first write.
@@ -55,10 +57,12 @@ class Pump:
         "_at",
         "_chunks",
         "_defer_tickets",
+        "_early",
         "_outside",
         "_reported",
         "buffered",
         "connection",
+        "early_buffered",
         "errands",
         "failure",
         "has_only_tickets",
@@ -75,6 +79,8 @@ class Pump:
         self._outside = outside
         self._defer_tickets = defer_tickets
         self._chunks: deque[bytes] = deque()
+        self._early: deque[bytes] = deque()
+        self.early_buffered = 0
         self._at = 0  # how much of the first chunk was taken
         self._reported = False
 
@@ -112,10 +118,22 @@ class Pump:
                     self._sort(self.connection.answer(event, Failed()))
             elif isinstance(event, HostChosen):
                 self._outside = event.context.outside
+            elif isinstance(event, EarlyDataReceived):
+                self._early.append(event.data)
+                self.early_buffered += len(event.data)
             elif isinstance(event, HandshakeCompleted):
+                if self._early:
+                    self._confirm()
                 connection = self.connection
                 self.is_complete = True
                 self.has_only_tickets = connection.is_server and connection.version == _TLS13
+
+    def _confirm(self) -> None:
+        """The handshake is complete: early data that nobody took is data like any other from here on."""
+        self._chunks.extendleft(reversed(self._early))
+        self.buffered += self.early_buffered
+        self._early.clear()
+        self.early_buffered = 0
 
     def _fail(self, error: Error) -> None:
         cause = self.connection.error
@@ -162,6 +180,16 @@ class Pump:
             return chunk
         self._at = 0
         return chunk[at:]
+
+    def take_early(self, limit: int) -> bytes:
+        """At least one and at most ``limit`` bytes of early data; only while some is `early_buffered`."""
+        early = self._early
+        chunk = early.popleft()
+        if len(chunk) > limit:
+            early.appendleft(chunk[limit:])
+            chunk = chunk[:limit]
+        self.early_buffered -= len(chunk)
+        return chunk
 
     def take_all(self, limit: int) -> bytes:
         """As many of the first ``limit`` bytes as are there."""

@@ -1,0 +1,95 @@
+"""A connection's early data (0-RTT): what the engine does with it before its handshake is complete.
+
+`EarlyDataOwner` is the part of a connection between its sessions and its handshake. A client hands early data over by a
+call of its own, `send_early_data`; a server gets it as an event of its own, `EarlyDataReceived`. Nothing here sends
+early data again, and nothing takes it for more than it is: see `resumption.session.early`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resumption.constants import ContentType
+from resumption.errors import UnexpectedMessage, UsageError
+from resumption.handshake.early13 import EarlyFlow
+from resumption.handshake.events import EarlyDataReceived
+from resumption.ownership import SessionOwner
+from resumption.session.early import NO_EARLY_DATA, EarlyData
+
+__all__ = ["EarlyDataOwner"]
+
+_APPLICATION_DATA = int(ContentType.application_data)
+
+
+class EarlyDataOwner(SessionOwner):
+    """A connection as a sender or receiver of early data."""
+
+    __slots__ = ("_early", "_early_size")
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._early: EarlyData | EarlyFlow = NO_EARLY_DATA
+        self._early_size = 0  # client: bytes that the hello is to announce
+
+    @property
+    def early_data(self) -> EarlyData:
+        """What became of early data: none, offered, accepted or rejected, why, and how many bytes there were."""
+        early = self._early
+        return early if isinstance(early, EarlyData) else early.status
+
+    @property
+    def data_is_early(self) -> bool:
+        """Server: whether what was received so far is early data, which may be a replay. False once the handshake is
+        complete: then the client has proved that it is there. RFC 8470, section 3."""
+        return self._data is None and self.is_server and self.early_data.accepted
+
+    def export_early_keying_material(self, label: bytes, context: bytes | None, length: int) -> bytes:
+        """Keying material of the hello that early data came with, the same at both ends. RFC 9846, section 7.5.
+
+        Unlike `export_keying_material` it is there at once, and it is the same again for every replay of the hello.
+        Raises `UsageError` where no early data was offered (client) or accepted (server).
+        """
+        early = self._early
+        if isinstance(early, EarlyData):
+            raise UsageError("there are no early keys: early data was not offered, or not accepted")
+        return early.export(label, context or b"", length)
+
+    def _seal_early(self, data: bytes | bytearray | memoryview) -> int:
+        """Client: queue early data if it still may be sent; all of it or nothing. Returns how many bytes."""
+        early, length = self._early, len(data)
+        if isinstance(early, EarlyData) or not early.is_open or early.size + length > early.limit:
+            return 0
+        if self._flight:
+            self._flush()
+        early.size += length
+        if length:
+            self._out.append(self._sealer.seal_many(_APPLICATION_DATA, data, self._fragment_length))
+        return length
+
+    @property
+    def _may_answer_early(self) -> bool:
+        """Server: whether it may answer early data before the handshake is complete."""
+        return self.is_server and isinstance(self._early, EarlyFlow)
+
+    def _take_early(self, content: bytes) -> None:
+        """Server: application data came before the handshake was complete."""
+        early = self._early
+        if isinstance(early, EarlyData) or not self.is_server or self._handshake.left:
+            raise UnexpectedMessage("application data came before the handshake was complete")
+        early.count(len(content))
+        if content:
+            self._idle = 0
+            self._events.append(EarlyDataReceived(content))
+        else:
+            self._count_idle("empty records")
+
+    # What states ask for, as `resumption.handshake.state.Output` has it.
+
+    def early_data_is(self, early: EarlyData | EarlyFlow) -> None:
+        """Early data is in play, or it is known what became of it."""
+        self._early = early
+
+    def _forget_handshake(self) -> None:
+        super()._forget_handshake()
+        self._early = NO_EARLY_DATA
+        self._early_size = 0

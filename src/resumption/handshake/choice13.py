@@ -1,0 +1,93 @@
+"""What a TLS 1.3 server chose for a ClientHello before it answers, and what that means for early data.
+
+RFC 9846, sections 4.2 and 4.3.10. The states that use it are in `server13`.
+"""
+
+from __future__ import annotations
+
+from resumption.config import ServerConfig
+from resumption.constants import ProtocolVersion
+from resumption.crypto.schedule13 import EarlySecret
+from resumption.crypto.suites import SuiteFacts
+from resumption.errors import InternalError
+from resumption.frozen import frozen
+from resumption.handshake.early13 import EarlyFlow
+from resumption.handshake.events import NeedAdmission
+from resumption.handshake.hello import ClientHelloFacts
+from resumption.handshake.state import Output, Transcript
+from resumption.session.early import EarlyData, EarlyOffer, EarlyReason, EarlyState, early_eligible
+from resumption.session.model import Session
+from resumption.session.replay import replay_key
+from resumption.session.verdicts import Mechanism
+from resumption.wire.extensions import OfferedPsks
+
+__all__ = ["Accepted", "Choice", "admission_of", "open_early_data", "why_not_early"]
+
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+
+
+@frozen
+class Choice:
+    """What this server picked from the hello, before any session is looked at."""
+
+    config: ServerConfig
+    facts: ClientHelloFacts
+    raw: bytes
+    transcript: Transcript  # what came before this hello: nothing, or the first one and the request
+    suite: SuiteFacts
+    group: int
+    share: bytes
+    alpn: bytes | None
+    retried: bool
+
+
+@frozen
+class Accepted:
+    """A session that passed the gate and whose binder verified."""
+
+    session: Session
+    early: EarlySecret
+    position: int
+    mechanism: Mechanism
+
+
+def why_not_early(choice: Choice, psk: OfferedPsks, accepted: Accepted) -> EarlyReason | None:
+    """Why the early data that comes with a session which resumes is refused; None: that is for the register to say."""
+    config, position = choice.config, accepted.position
+    offer = EarlyOffer(
+        position=position,
+        retried=choice.retried,
+        version=_TLS13,
+        suite=choice.suite.suite,
+        alpn=choice.alpn,
+        server_name=choice.facts.server_name or None,
+        obfuscated_age_ms=psk.identities[position][1],
+    )
+    return early_eligible(accepted.session.data, config.early_policy, offer, config.clock())
+
+
+def admission_of(choice: Choice, psk: OfferedPsks, accepted: Accepted) -> NeedAdmission:
+    """The question whether this hello is new. Its binder has verified (F90). RFC 9846, section 8.2."""
+    config = choice.config
+    if config.replay is None:
+        raise InternalError("early data was to be taken without a register")
+    key = replay_key(accepted.session.secret, config.partition, psk.binders[accepted.position])
+    return NeedAdmission(config.replay, key, config.clock())
+
+
+def open_early_data(
+    choice: Choice, accepted: Accepted | None, refusal: EarlyReason | None, out: Output
+) -> EarlyFlow | None:
+    """Say what becomes of the early data that comes with this hello, and how to read it if it is taken."""
+    config, hello = choice.config, choice.facts.hello
+    if accepted is None or refusal is not None:
+        refusal = EarlyReason.OFF if not config.max_early_data else refusal
+        out.early_data_is(EarlyData(EarlyState.REJECTED, refusal))
+        return None
+    limit = accepted.session.data.max_early_data
+    flow = EarlyFlow(accepted.early, choice.transcript.digest(), choice.suite, limit, EarlyState.ACCEPTED)
+    out.early_data_is(flow)
+    if config.log_secrets:
+        for label, secret in flow.secrets.items():
+            out.log_secret(label, hello.random, secret)
+    return flow
