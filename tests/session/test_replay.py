@@ -335,7 +335,7 @@ def test_a_store_opened_by_url_is_closed_with_the_register(clock: Clock, tmp_pat
         {"store": "memory:"},
         {"store": MemoryStore()},
     ],
-    ids=str,
+    ids=lambda settings: next(iter(settings)),
 )
 def test_settings_that_could_not_hold_anything_off_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
