@@ -6,7 +6,7 @@
     python3 dev.py test PYTEST_ARGS    only pytest, with these arguments
     python3 dev.py lint                ruff and mypy --strict
     python3 dev.py bench [ARGS]        the measurements: `resumption bench ARGS`
-    python3 dev.py fuzz [TARGET] [LIBFUZZER_ARGS]   the fuzz targets, a minute each
+    python3 dev.py fuzz [TARGET ...] [-OPTION ...]  the fuzz targets, a minute each
     python3 dev.py matrix [ARGS]       every combination against OpenSSL, GnuTLS and Python's ssl, as a table
     python3 dev.py docs [--check]      draw the generated pages of docs/ again (or only compare)
     python3 dev.py which VERSION       where this machine has that Python; exit status 1 if nowhere
@@ -151,9 +151,12 @@ def locked() -> Iterator[None]:
         yield
 
 
-def environment(python: Interpreter, groups: Sequence[str]) -> Path:
-    """The folder of an environment that has the project with all its extras and ``groups``; made if need be."""
-    folder = DEV / f"py{python.version}"
+def environment(python: Interpreter, groups: Sequence[str], kind: str = "") -> Path:
+    """The folder of an environment that has the project with all its extras and ``groups``; made if need be.
+
+    ``kind`` tells apart environments that should not share what is installed.
+    """
+    folder = DEV / f"py{python.version}{kind}"
     stamp = folder / "stamp.json"
     with open(ROOT / "pyproject.toml", "rb") as file:
         project = tomllib.load(file)
@@ -299,23 +302,29 @@ def test(python: Interpreter, arguments: list[str]) -> int:
 
 
 def fuzz(python: Interpreter, arguments: list[str]) -> int:
-    """Run each target of tests/fuzz for a time; what is found stays in .dev/fuzz."""
+    """Run each target for a time. What is found stays in .dev/fuzz; options that begin with a hyphen are libFuzzer's.
+
+    ``conversations`` follows seeds and needs nothing more; the others are guided by coverage.
+    """
     options = [argument for argument in arguments if argument.startswith("-")] or [f"-max_total_time={FUZZ_SECONDS}"]
     names = [argument for argument in arguments if not argument.startswith("-")]
-    targets = sorted((ROOT / "tests" / "fuzz").glob("fuzz_*.py"))
-    if names:
-        targets = [target for target in targets if target.stem in names or target.stem.removeprefix("fuzz_") in names]
-    if not targets:
-        fail("no such fuzz target in tests/fuzz", 2)
-    folder = environment(python, ["lint", "test"])
+    program = str(environment(python, ["fuzz", "test"], "-fuzz") / BIN / "python")
+    guided = [program, str(ROOT / "tests" / "fuzz" / "fuzz_guided.py")]
+    listed = subprocess.run([*guided, "--list"], capture_output=True, text=True, env=clean_environ())
+    if listed.returncode:
+        fail(f"the fuzz targets cannot be loaded:\n{listed.stderr}")
+    commands = {"conversations": [program, str(ROOT / "tests" / "fuzz" / "fuzz_conversations.py")]}
+    commands |= {name: [*guided, name] for name in listed.stdout.split()}
+    if unknown := set(names) - commands.keys():
+        fail(f"no such fuzz target: {', '.join(sorted(unknown))}; there are {', '.join(commands)}", 2)
     failed = []
-    for target in targets:
-        corpus = DEV / "fuzz" / target.stem
+    for name in names or commands:
+        corpus = DEV / "fuzz" / name
         corpus.mkdir(parents=True, exist_ok=True)
-        say(f"{target.stem}, corpus in {corpus.relative_to(ROOT)}")
-        command = [str(folder / BIN / "python"), str(target), *options, f"-artifact_prefix={corpus}-", str(corpus)]
+        say(f"fuzz {name}; what is found goes to {corpus.relative_to(ROOT)}")
+        command = [*commands[name], *options, f"-artifact_prefix={corpus}-", str(corpus)]
         if subprocess.call(command, cwd=ROOT, env=clean_environ()):
-            failed.append(target.stem)
+            failed.append(name)
     if failed:
         say("FAILED: " + ", ".join(failed))
     return 1 if failed else 0

@@ -152,7 +152,7 @@ def test_all_checks_run_even_after_one_fails(
     assert dev.checks(bin_folder.parent, {"second": ["good"]}) == 0
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["test", "--python"], ["which"], ["fuzz", "nothing"], []])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["test", "--python"], ["which"], []])
 def test_a_wrong_command_is_refused_with_status_2(
     dev: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,7 +153,10 @@ class Fuzzer:
 
     def run(self, seed: str) -> None:
         """Everything that follows from ``seed``. Raises `Broken`."""
-        rng = Random(seed)
+        self.play(seed, Random(seed))
+
+    def play(self, seed: str, rng: Random) -> None:
+        """One run: ``seed`` makes the key shares, ``rng`` decides everything else. Raises `Broken`."""
         started = time.perf_counter()
         kind = rng.choice(KINDS)
         role = rng.choice(("client", "server"))
