@@ -122,7 +122,7 @@ _MESSAGES = (ClientHello, ServerHello, EncryptedExtensions, Certificate, Certifi
 
 
 def message(data: bytes) -> None:
-    """The body of a handshake message: what is read is written so that it reads the same; a hello is looked at whole."""
+    """A handshake message: what is read is written so that it reads the same; a hello is looked at whole."""
     if not data:
         return
     kind = _MESSAGES[data[0] % len(_MESSAGES)]
