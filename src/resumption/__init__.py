@@ -43,6 +43,7 @@ from resumption.handshake.hello import ClientHelloFacts
 from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.early import EarlyData, EarlyReason, EarlyState, too_early_response
+from resumption.session.guarded import StoreLimits
 from resumption.session.key_files import TicketKeyFiles
 from resumption.session.model import Session, tracing
 from resumption.session.replay import ReplayRegister
@@ -93,6 +94,7 @@ __all__ = [
     "StoreError",
     "StoredTicketKeys",
     "TicketKeyFiles",
+    "StoreLimits",
     "TicketKeys",
     "UnrecognizedName",
     "UsageError",

@@ -36,7 +36,7 @@ from resumption.session.model import Session
 from resumption.session.statistics import SessionStats
 from resumption.session.verdicts import Mechanism, Reason
 
-__all__ = ["Context", "KeyLog", "open_key_log", "protocols"]
+__all__ = ["Context", "KeyLog", "ends_session", "open_key_log", "protocols"]
 
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
@@ -270,8 +270,13 @@ class Context(Generic[C]):
     def connection_failed(self, connection: SessionOwner, error: Error) -> None:
         """In TLS 1.2 a fatal alert ends the session too. RFC 5246, section 7.2.2."""
         session = connection.held_session
-        if session is not None and isinstance(error, PeerError | AlertReceived) and session.data.version == _TLS12:
+        if session is not None and ends_session(session, error):
             self.sessions.remove(session)
+
+
+def ends_session(session: Session, error: Error) -> bool:
+    """Whether a connection's ``error`` is the end of its session, too."""
+    return isinstance(error, PeerError | AlertReceived) and session.data.version == _TLS12
 
 
 def _tell(callback: Callable[[Any, Session], object], subject: object, session: Session) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import time
@@ -13,24 +12,25 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from resumption.config import ServerConfig
 from resumption.connection import Connection
-from resumption.constants import DEFAULT_SESSION_TIMEOUT_S, ProtocolVersion
-from resumption.context import Context, KeyLog, protocols
+from resumption.constants import DEFAULT_SESSION_TIMEOUT_S
+from resumption.context import Context, KeyLog, ends_session, protocols
 from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
 from resumption.crypto.trust import TrustStore
 from resumption.errors import (
     ConfigurationError,
+    Error,
     InternalError,
     MissingExtension,
-    SessionFormatError,
     UnrecognizedName,
     UsageError,
 )
-from resumption.handshake.events import NeedSession
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.ownership import SessionOwner
+from resumption.session.breaker import BreakerChange
 from resumption.session.cache import CacheMode
 from resumption.session.gate import ClientAuth
+from resumption.session.guarded import StoreLimits
 from resumption.session.key_files import TicketKeyFiles
 from resumption.session.model import Session
 from resumption.session.replay import ReplayRegister
@@ -43,11 +43,10 @@ from resumption.session.upkeep import Upkeep
 from resumption.session.verdicts import Mechanism, Reason
 from resumption.streams.blocking import Stream
 from resumption.streams.listener import Listener
+from resumption.streams.shared import SharedStore
 from resumption.streams.sockets import Socket
 from resumption.virtual_hosts import HostRules
 
-_TLS12 = int(ProtocolVersion.TLSv1_2)
-_TLS13 = int(ProtocolVersion.TLSv1_3)
 _numbers = itertools.count(1)
 
 
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
     from resumption.streams.aio import AsyncStream
     from resumption.streams.endpoints import Server
 
-__all__ = ["ChooseHost", "ServerContext", "SharedStore"]
+__all__ = ["ChooseHost", "ServerContext"]
 
 ChooseHost: TypeAlias = "Callable[[Any, ClientHelloFacts], ServerContext | None]"
 """Chooses the virtual host for a hello: (connection, hello) -> context, or None to go by the rules."""
@@ -71,8 +70,10 @@ class ServerContext(Context[ServerConfig]):
     ``tickets``: keys for stateless tickets; "auto" makes keys that only this context has, None turns such tickets off.
     Give the same `TicketKeys` (made from one secret) to every worker and machine, and all of them resume each other's
     clients. ``store``: an URL or a `SessionStore` for sessions that the server keeps, shared by processes; its records
-    are sealed with ``tickets``. ``stateful``: TLS 1.3 tickets are ids into the cache and the store, used once, instead
-    of sealed sessions. ``client_auth``: "none", "optional" or "required", with ``trust`` and ``session_id_context``.
+    are sealed with ``tickets``. A lookup there may take ``store_timeout`` seconds (0.02) before the handshake goes on
+    without; `StoreLimits` has the rest, and ``on_store_change(change)`` is told when the store is given up for a while
+    and taken up again. ``stateful``: TLS 1.3 tickets are ids into the cache and the store, used once, instead of sealed
+    sessions. ``client_auth``: "none", "optional" or "required", with ``trust`` and ``session_id_context``.
     ``keylog`` as for clients. ``upkeep_interval`` is how often, in seconds and at most, key files and the store are
     looked at for news (see `refresh`). ``accept_foreign_tickets`` resumes what nginx or another OpenSSL program sealed
     with the same `TicketKeyFiles`, for the same name, session id context and suites: such tickets tell nothing of the
@@ -103,6 +104,9 @@ class ServerContext(Context[ServerConfig]):
         unknown_host: Literal["default", "refuse"] = "default",
         tickets: TicketProtection | Literal["auto"] | None = "auto",
         store: str | SessionStore | None = None,
+        store_timeout: float | None = None,
+        store_limits: StoreLimits | None = None,
+        on_store_change: Callable[[BreakerChange], object] | None = None,
         stateful: bool = False,
         client_auth: ClientAuth = "none",
         trust: TrustSource = None,
@@ -122,7 +126,10 @@ class ServerContext(Context[ServerConfig]):
     ) -> None:
         self._own_keys = TicketKeys.generate(random=random) if tickets == "auto" else None
         keys = self._own_keys if tickets == "auto" else tickets
-        self._own_store = open_store(store) if isinstance(store, str) else None
+        limits = store_limits or StoreLimits()
+        if store_timeout is not None:
+            limits = replace(limits, timeout_s=store_timeout)
+        self._own_store = open_store(store, timeout_s=limits.timeout_s) if isinstance(store, str) else None
         shared: SharedSessions | None = None
         if store is not None:
             if not isinstance(keys, TicketKeys):
@@ -132,7 +139,7 @@ class ServerContext(Context[ServerConfig]):
             opened = self._own_store if self._own_store is not None else store
             if isinstance(opened, str):
                 raise ConfigurationError("the store could not be opened")
-            shared = SharedSessions(opened, keys, clock=clock, random=random)
+            shared = SharedSessions(opened, keys, limits=limits, on_change=on_store_change, clock=clock, random=random)
         if unknown_host not in ("default", "refuse"):
             raise ConfigurationError('unknown_host is "default" or "refuse"')
         self._hosts = HostRules(hosts or {})
@@ -158,7 +165,7 @@ class ServerContext(Context[ServerConfig]):
             **settings,
         )
         super().__init__(config, mode=session_cache_mode, name=name or f"server {next(_numbers)}", keylog=keylog)
-        self._shared = SharedStore(shared, self) if shared is not None else None
+        self._shared = SharedStore(shared, lambda: self.sessions, stateful=stateful) if shared is not None else None
         self._published = None if shared is None or keys is None else PublishedEpoch(shared.store, shared.keys.ring)
         jobs: list[Callable[[], object]] = []
         if isinstance(keys, TicketKeyFiles | StoredTicketKeys):
@@ -224,10 +231,25 @@ class ServerContext(Context[ServerConfig]):
     def close(self) -> None:
         """As for every context; keys and a store that were made for this one are closed too."""
         super().close()
+        if self._shared is not None:
+            self._shared.sessions.close()
         if self._own_store is not None:
             self._own_store.close()
         if self._own_keys is not None:
             self._own_keys.close()
+
+    async def aclose(self) -> None:
+        """As `close`, from an event loop in which connections were served: what it has of the store is closed, too."""
+        if self._shared is not None:
+            await self._shared.disconnect()
+        self.close()
+
+    def connection_failed(self, connection: SessionOwner, error: Error) -> None:
+        """As for every context; a session that ends with a TLS 1.2 connection ends in the store, too."""
+        session = connection.held_session
+        if self._shared is not None and session is not None and ends_session(session, error):
+            self._shared.forget(session)
+        super().connection_failed(connection, error)
 
     @property
     def hosts(self) -> Mapping[str, ServerContext]:
@@ -363,33 +385,3 @@ def _name_hosts(rules: HostRules[ServerContext]) -> None:
         if not host.config.host_rule:
             host._check_not_frozen()
             host.config = replace(host.config, host_rule=" ".join(sorted(own)))
-
-
-class SharedStore:
-    """The store of one server context, as its streams see it (`resumption.streams.outside.Outside`). It may block."""
-
-    def __init__(self, sessions: SharedSessions, context: ServerContext) -> None:
-        self.sessions = sessions
-        self._config = context.config
-        self._stats = context.session_stats
-
-    def find_session(self, connection: SessionOwner, question: NeedSession) -> Session | None:
-        """Fetch a session; its reference is held by ``connection.holder``. Anything amiss is a miss."""
-        packed = self.sessions.load(
-            question.session_id, question.partition, single_use=question.mechanism is Mechanism.STATEFUL_13
-        )
-        if packed is None:
-            return None
-        with contextlib.suppress(SessionFormatError):
-            session = Session.from_packed(packed, holder=connection.holder)
-            if session.id == question.session_id:
-                self._stats.count("cb_hits")
-                return session
-            session.release(connection.holder)
-        return None
-
-    def session_issued(self, connection: SessionOwner, session: Session) -> None:
-        """Save a session that clients will name by its id. Failures are counted, never raised."""
-        data = session.data
-        if data.session_id and (self._config.stateful or data.version == _TLS12):
-            self.sessions.save(data.session_id, data.partition, session.to_packed(), data.expires_at)

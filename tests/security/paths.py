@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from resumption.client_context import ClientContext
 from resumption.connection import Connection
 from resumption.constants import ExtensionType
-from resumption.handshake.events import HostChosen, NeedSession, SessionIssued
+from resumption.handshake.events import Failed, HostChosen, NeedSession, SessionIssued
 from resumption.ownership import SessionOwner
 from resumption.server_context import ServerContext
 from resumption.session.model import Session
@@ -87,7 +87,11 @@ def carry(
                 if isinstance(event, HostChosen):
                     outside = event.context.outside
                 if outside is not None and side and isinstance(event, NeedSession):
-                    events = [*events, *receiver.answer(event, outside.find_session(receiver, event))]
+                    try:
+                        answer: Any = event.fetch(outside, receiver)
+                    except Exception as trouble:  # as the drivers do
+                        answer = Failed(trouble)
+                    events = [*events, *receiver.answer(event, answer)]
                 elif outside is not None and side and isinstance(event, SessionIssued):
                     with contextlib.suppress(Exception):  # as the drivers do
                         outside.session_issued(receiver, event.session)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from resumption.errors import InternalError, StoreError
+from resumption.session.guarded import StoreLimits, StoreUnavailable
 from resumption.session.shared import SharedSessions, SharedSessionsStats
 from resumption.session.store import SessionStore
 from resumption.session.stores.memory import MemoryStore
@@ -134,11 +135,17 @@ class Broken:
 @pytest.mark.parametrize("error", [StoreError("down"), OSError("gone"), RuntimeError("bug"), KeyError("k")])
 def test_f12_f74_a_store_that_fails_is_a_miss(error: Exception, clock: Clock) -> None:
     sessions = sessions_in(Broken(error), clock)  # type: ignore[arg-type]
-    assert sessions.save(SESSION_ID, PARTITION, b"session", LATER) is False
-    assert sessions.load(SESSION_ID, PARTITION, False) is None
-    assert sessions.load(SESSION_ID, PARTITION, True) is None
+    for single_use in (False, True):
+        with pytest.raises(StoreUnavailable, match=f"the store failed: {type(error).__name__}"):
+            sessions.load(SESSION_ID, PARTITION, single_use)
+    assert sessions.save(SESSION_ID, PARTITION, b"session", LATER)
+    assert sessions.flush(10)
     sessions.remove(SESSION_ID, PARTITION)
-    assert sessions.stats == SharedSessionsStats(misses=2, store_errors=4)
+    assert sessions.flush(10)
+    assert sessions.stats == SharedSessionsStats(saved=1, store_errors=2)
+    assert sessions.guard.stats.write_failures >= 2
+    assert sessions.guard.stats.written == 0
+    sessions.close()
 
 
 @pytest.mark.parametrize("answer", [b"", b"junk", bytes(512), b"\x01" + bytes(511), os.urandom(1024), "text", 7])
@@ -187,21 +194,99 @@ def test_a_random_source_that_fails_is_never_papered_over(store: MemoryStore, cl
     assert len(store) == 0
 
 
+# --- ids that are not known ------------------------------------------------------------------------------------------
+
+
+class Counting(MemoryStore):
+    """Tells how often it was asked."""
+
+    asked = 0
+
+    def get(self, key: str, other: str | None = None) -> bytes | None:
+        self.asked += 1
+        return super().get(key, other)
+
+    def take(self, key: str, other: str | None = None) -> bytes | None:
+        self.asked += 1
+        return super().take(key, other)
+
+
+def test_an_unknown_id_is_asked_for_once_in_a_while(clock: Clock) -> None:
+    store = Counting(clock=clock)
+    sessions = sessions_in(store, clock)
+    for _ in range(5):
+        assert sessions.load(SESSION_ID, PARTITION, False) is None
+    assert store.asked == 1
+    assert sessions.stats == SharedSessionsStats(misses=5, known_misses=4)
+    clock.now += 5
+    assert sessions.load(SESSION_ID, PARTITION, False) is None
+    assert store.asked == 2
+
+
+def test_an_id_is_known_as_soon_as_it_is_saved_here_and_soon_elsewhere(clock: Clock) -> None:
+    store = Counting(clock=clock)
+    sessions, other = sessions_in(store, clock), sessions_in(store, clock)
+    assert sessions.load(SESSION_ID, PARTITION, False) is None
+    assert other.load(SESSION_ID, PARTITION, False) is None
+    sessions.save(SESSION_ID, PARTITION, b"session", LATER)
+    assert sessions.load(SESSION_ID, PARTITION, False) == b"session"
+    assert other.load(SESSION_ID, PARTITION, False) is None
+    clock.now += 5
+    assert other.load(SESSION_ID, PARTITION, False) == b"session"
+
+
+def test_a_spent_session_is_not_asked_for_again(clock: Clock) -> None:
+    store = Counting(clock=clock)
+    sessions = sessions_in(store, clock)
+    sessions.save(SESSION_ID, PARTITION, b"session", LATER)
+    assert sessions.load(SESSION_ID, PARTITION, True) == b"session"
+    assert sessions.load(SESSION_ID, PARTITION, True) is None
+    assert store.asked == 1
+
+
+def test_f70_unknown_ids_are_remembered_in_bounded_number(clock: Clock) -> None:
+    store = Counting(clock=clock)
+    sessions = SharedSessions(
+        store, TicketKeys.from_secret(SECRET), clock=clock, limits=StoreLimits(negative_entries=10)
+    )
+    for number in range(1000):
+        assert sessions.load(number.to_bytes(32, "big"), PARTITION, False) is None
+        assert len(sessions._unknown) <= 10
+    assert store.asked == 1000
+    sessions.load((999).to_bytes(32, "big"), PARTITION, False)
+    assert store.asked == 1000
+    sessions.load(bytes(32), PARTITION, False)
+    assert store.asked == 1001
+
+
+def test_trouble_is_not_taken_for_an_answer(clock: Clock) -> None:
+    store = Counting(clock=clock)
+    sessions = sessions_in(store, clock)
+    sessions.save(SESSION_ID, PARTITION, b"session", LATER)
+    working, store.get = store.get, Broken(StoreError("down")).fail  # type: ignore[method-assign, assignment]
+    with pytest.raises(StoreUnavailable):
+        sessions.load(SESSION_ID, PARTITION, False)
+    store.get = working  # type: ignore[method-assign]
+    assert sessions.load(SESSION_ID, PARTITION, False) == b"session"
+
+
 # --- processes -------------------------------------------------------------------------------------------------------
 
 
 def work(path: Path, start: object, answers: object, first: int) -> None:
     """A worker: saves its own sessions, waits for the others, loads everybody's."""
     store = SQLiteStore(path, busy_timeout_s=10.0)
-    sessions = SharedSessions(store, TicketKeys.from_secret(SECRET))
+    sessions = SharedSessions(store, TicketKeys.from_secret(SECRET), limits=StoreLimits(timeout_s=10))
     ids = [bytes([number]) * 32 for number in range(30)]
     for session_id in ids[first : first + 10]:
         sessions.save(session_id, PARTITION, session_id[:1] * 100, 4e9)
+    assert sessions.flush(30)
     start.wait()  # type: ignore[attr-defined]
     shared = sum(sessions.load(session_id, PARTITION, False) == session_id[:1] * 100 for session_id in ids)
     start.wait()  # type: ignore[attr-defined]
     spent = sum(sessions.load(session_id, PARTITION, True) is not None for session_id in ids)
     answers.put((shared, spent, sessions.stats.store_errors))  # type: ignore[attr-defined]
+    sessions.close()
     store.close()
 
 

@@ -18,7 +18,7 @@ from resumption.errors import InternalError
 from resumption.session.early import EarlyReason
 from resumption.session.model import Holder, Session
 from resumption.session.replay import ReplayRegister
-from resumption.session.verdicts import Mechanism, Resumption
+from resumption.session.verdicts import Mechanism, Reason, Resumption
 
 __all__ = [
     "PENDING",
@@ -187,9 +187,9 @@ class Question(Event, Generic[A]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NeedSession(Question["Session | None"]):
+class NeedSession(Question["Session | Reason | None"]):
     """Does anyone hold the session ``session_id``? The answer is a `Session` whose reference passes to the connection,
-    or None.
+    None, or the reason for which it could not be found out.
 
     Only asked where the lookup may lie outside this process. Whatever is answered still has to pass the gate. A lookup
     that fails is a miss.
@@ -213,13 +213,13 @@ class NeedSession(Question["Session | None"]):
         """From the store."""
         return outside.find_session(connection, self) if outside is not None else None
 
-    def fallback(self, error: Exception | None) -> Session | None:
-        """A miss."""
-        return None
+    def fallback(self, error: Exception | None) -> Session | Reason | None:
+        """A miss, with its reason if there was anybody to ask."""
+        return Reason.STORE_UNAVAILABLE if error is not None else None
 
-    def discard(self, answer: Session | None, connection: Holds) -> None:
+    def discard(self, answer: Session | Reason | None, connection: Holds) -> None:
         """Its reference is the connection's."""
-        if answer is not None:
+        if isinstance(answer, Session):
             answer.release(connection.holder)
 
 

@@ -122,15 +122,15 @@ def _find_session(choice: Choice, out: Output) -> Next:
 
 
 @frozen
-class AwaitSession(AwaitingAnswer["Session | None"]):
+class AwaitSession(AwaitingAnswer["Session | Reason | None"]):
     """Awaiting an answer to the question who holds the session with the client's id."""
 
     choice: Choice
 
-    def on_answer(self, answer: Session | None, out: Output) -> Next:
+    def on_answer(self, answer: Session | Reason | None, out: Output) -> Next:
         """Go on with the session, whose reference the connection now holds, or with a full handshake."""
-        if answer is None:
-            return _answer_full(self.choice, Reason.UNKNOWN, out)
+        if not isinstance(answer, Session):
+            return _answer_full(self.choice, answer or Reason.UNKNOWN, out)
         return _judge(self.choice, answer, Mechanism.SESSION_ID, out)
 
 

@@ -282,18 +282,18 @@ def judge(choice: Choice, session: Session, secret: bytes, mechanism: Mechanism)
 
 
 @frozen
-class AwaitSession(AwaitingAnswer["Session | None"]):
+class AwaitSession(AwaitingAnswer["Session | Reason | None"]):
     """Awaiting an answer to the question who holds a session. No message may come meanwhile."""
 
     choice: Choice
     position: int
     reason: Reason | None
 
-    def on_answer(self, answer: Session | None, out: Output) -> Asked | Answered:
+    def on_answer(self, answer: Session | Reason | None, out: Output) -> Asked | Answered:
         """Go on with the session, whose reference the connection now holds, or with the next identity."""
         session = answer
-        if session is None:
-            return choose_session(self.choice, self.position + 1, Reason.UNKNOWN, out)
+        if not isinstance(session, Session):
+            return choose_session(self.choice, self.position + 1, session or Reason.UNKNOWN, out)
         secret = session.secret
         verdict = judge(self.choice, session, secret, Mechanism.STATEFUL_13)
         if verdict is None:

@@ -126,7 +126,7 @@ class GuardedStore:
         self.breaker = CircuitBreaker(self.limits.breaker_policy(), clock=clock, on_change=self._changed)
         self.is_local = bool(getattr(store, "is_local", False))
         self._put_many = cast("Callable[[list[Entry]], None] | None", getattr(store, "put_many", None))
-        self._clock = clock
+        self.clock = clock
         self._workers = Workers(self.limits.in_flight, "resumption store")
         self._start_over()
         self._is_closed = False
@@ -147,12 +147,12 @@ class GuardedStore:
 
     def get(self, key: str, other: str | None = None) -> bytes | None:
         """As the store's. Raises `StoreUnavailable`."""
-        found, value = self.waiting(key, other, take=False)
+        found, value = self.waiting((key, other), take=False)
         return value if found else self.call(lambda: self.store.get(key, other))
 
     def take(self, key: str, other: str | None = None) -> bytes | None:
         """As the store's. Raises `StoreUnavailable`: the value may then have been taken for nobody."""
-        found, value = self.waiting(key, other, take=True)
+        found, value = self.waiting((key, other), take=True)
         return value if found else self.call(lambda: self.store.take(key, other))
 
     def add_once(self, key: str, expires_at: float) -> bool:
@@ -166,12 +166,12 @@ class GuardedStore:
             raise StoreUnavailable("silent", "this store cannot tell whether it has forgotten anything")
         return self.call(tell)
 
-    def waiting(self, key: str, other: str | None, *, take: bool) -> tuple[bool, bytes | None]:
+    def waiting(self, keys: tuple[str | None, ...], *, take: bool) -> tuple[bool, bytes | None]:
         """What the queue says of these keys: whether it decides, and the value. What is taken here is never written."""
         if not self._waiting:  # as a rule
             return False, None
         with self._lock:
-            for name in (key, other):
+            for name in keys:
                 if name is not None and name in self._waiting:
                     entry = self._waiting.pop(name) if take else self._waiting[name]
                     return True, entry[0] if entry is not None else None
@@ -180,7 +180,7 @@ class GuardedStore:
     def call(self, call: Callable[[], T]) -> T:
         """Make a call to the store within the deadline. Raises `StoreUnavailable`."""
         self.admit()
-        started = self._clock()
+        started = self.clock()
         if self.is_local:
             try:
                 result = call()
@@ -211,7 +211,7 @@ class GuardedStore:
 
     def answered(self, started: float) -> None:
         """A call that began at ``started`` came back."""
-        took = self._clock() - started
+        took = self.clock() - started
         stats = self.stats
         with self._lock:
             stats.answered += 1
@@ -247,10 +247,10 @@ class GuardedStore:
 
     def _probe(self) -> None:
         self._count("probes")
-        started = self._clock()
+        started = self.clock()
 
         def probed(job: Any) -> None:
-            self.breaker.probed(job.error is None and self._clock() - started <= self.limits.timeout_s)
+            self.breaker.probed(job.error is None and self.clock() - started <= self.limits.timeout_s)
 
         if self._workers.submit(lambda: self.store.get(_PROBE_KEY), probed) is None:
             self.breaker.probed(False)

@@ -80,7 +80,8 @@ class RecordSealer:
             return None
         if not expires_at >= now + 1:  # in this form a NaN fails, too
             return None
-        expiry = int(min(expires_at, self._ring.records_accepted_until(keys)))
+        generation_s = self._ring.times.generation_s
+        expiry = int(min(expires_at, now + generation_s, self._ring.records_accepted_until(keys)))
         fresh = random(_SALT_LENGTH)
         if len(fresh) != _SALT_LENGTH:
             raise InternalError(f"the random source returned {len(fresh)} bytes where {_SALT_LENGTH} were asked for")

@@ -110,6 +110,9 @@ class Server:
         """Wait until no connection is being served. Call `close` first."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
+        disconnect = getattr(self._outside, "disconnect", None)
+        if disconnect is not None:
+            await disconnect()
 
     async def abort(self) -> None:
         """Stop listening, cancel the handlers, and wait until they are gone."""

@@ -148,14 +148,17 @@ class Link(asyncio.BufferedProtocol):
         self.wake()
 
     async def _run_errands(self) -> None:
-        """Ask and tell outside, in an executor. Nothing is sent meanwhile, and nothing read."""
+        """Ask and tell outside, awaited or in an executor. Nothing is sent meanwhile, and nothing read."""
         pump = self.pump
         try:
             while pump.errands:
                 errand = pump.errands.popleft()
                 answer: Any = Failed()
                 try:
-                    answer = await self._loop.run_in_executor(self._executor, pump.run, errand)
+                    if pump.is_awaited(errand):
+                        answer = await pump.run_awaiting(errand)
+                    else:
+                        answer = await self._loop.run_in_executor(self._executor, pump.run, errand)
                 except RuntimeError:
                     _log.warning("the executor takes no more work: a question is left without an answer")
                 finally:

@@ -2,7 +2,8 @@
 
 A connection's `Host` answers at once, inside the engine. What may take long (a lookup in a shared store, saving a new
 session there) goes through `Outside`, called by the stream that drives the connection: by the blocking stream on the
-calling thread, by the asyncio stream in an executor. The engine and its lock are free meanwhile.
+calling thread, by the asyncio stream in an executor, unless it can be awaited (`AwaitedOutside`). The engine and its
+lock are free meanwhile.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from resumption.connection import Connection
-from resumption.handshake.events import AnswersOutside
+from resumption.handshake.events import AnswersOutside, NeedSession
 from resumption.session.model import Session
 
-__all__ = ["Outside"]
+__all__ = ["AwaitedOutside", "Outside"]
 
 
 class Outside(AnswersOutside, Protocol):
@@ -24,6 +25,15 @@ class Outside(AnswersOutside, Protocol):
     def session_issued(self, connection: Connection, session: Session) -> None:
         """``session`` became available. It is borrowed: `acquire` it, or copy it, to keep it beyond this call.
 
-        On a server this returns before the bytes that carry the ticket are sent, so that a client which comes back at
-        once, to another node of the fleet, is known there.
+        On a server the bytes that carry the ticket are sent after this has returned.
         """
+
+
+class AwaitedOutside(Outside, Protocol):
+    """What an asyncio stream does not need an executor for. Its ``session_issued`` does not wait for anything."""
+
+    async def find_session_awaiting(self, connection: Connection, question: NeedSession) -> Session | None:
+        """As ``find_session``, awaited."""
+
+    async def disconnect(self) -> None:
+        """Let go of what belongs to the running loop. What is asked afterwards connects again."""

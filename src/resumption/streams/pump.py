@@ -11,11 +11,11 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from resumption.connection import Connection
 from resumption.constants import MAX_CIPHERTEXT_LENGTH_12, ContentType, ProtocolVersion
-from resumption.errors import ConnectionFailed, Error
+from resumption.errors import ConnectionFailed, Error, StoreError
 from resumption.handshake.events import (
     DataReceived,
     EarlyDataReceived,
@@ -23,10 +23,11 @@ from resumption.handshake.events import (
     Failed,
     HandshakeCompleted,
     HostChosen,
+    NeedSession,
     Question,
     SessionIssued,
 )
-from resumption.streams.outside import Outside
+from resumption.streams.outside import AwaitedOutside, Outside
 from resumption.wire.records import RECORD_HEADER_LENGTH
 
 __all__ = ["SEND_CHUNK", "Errand", "Pump", "as_bytes", "body_length"]
@@ -221,9 +222,21 @@ class Pump:
             if outside is not None:
                 outside.session_issued(connection, errand.session)
         except Exception as error:
-            _log.warning("what lies outside failed with %s: %s", type(error).__name__, type(errand).__name__)
-            return Failed(error)
+            return _failed(errand, error)
         return None
+
+    def is_awaited(self, errand: Errand) -> bool:
+        """Whether `run_awaiting` can do it without a thread."""
+        return isinstance(errand, NeedSession | SessionIssued) and hasattr(self._outside, "find_session_awaiting")
+
+    async def run_awaiting(self, errand: Errand) -> Any:
+        """As `run`, for what `is_awaited`."""
+        if not isinstance(errand, NeedSession):
+            return self.run(errand)
+        try:
+            return await cast("AwaitedOutside", self._outside).find_session_awaiting(self.connection, errand)
+        except Exception as error:
+            return _failed(errand, error)
 
     def settle(self, errand: Errand, answer: Any) -> None:
         """An errand is done: tell the engine, which goes on with what it had set aside. Harmless after `release`."""
@@ -255,6 +268,13 @@ class Pump:
             if isinstance(errand, SessionIssued):
                 errand.session.release(self.connection.holder)
         self.connection.free()
+
+
+def _failed(errand: Errand, error: Exception) -> Failed:
+    """No answer. A store's troubles are counted, and told when they begin and end, where the store is kept."""
+    if not isinstance(error, StoreError):
+        _log.warning("what lies outside failed with %s: %s", type(error).__name__, type(errand).__name__)
+    return Failed(error)
 
 
 def body_length(header: bytes) -> int:

@@ -1,0 +1,95 @@
+"""The sessions that processes share, as streams see them: lookups that wait, blocking or awaited, and news that do not.
+
+Between the store and the handshakes stands this process's own cache, too: a TLS 1.2 session that was fetched is filed
+there, so that the client's next connection here is spared the store. Single-use sessions are not: the store alone
+decides who spends them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from resumption.constants import ProtocolVersion
+from resumption.errors import SessionFormatError
+from resumption.handshake.events import NeedSession
+from resumption.ownership import SessionOwner
+from resumption.session.cache import CacheMode, SessionCache
+from resumption.session.guarded import StoreUnavailable
+from resumption.session.model import Session
+from resumption.session.shared import SharedSessions
+from resumption.session.verdicts import Mechanism
+
+if TYPE_CHECKING:
+    from resumption.streams.awaited import AwaitedStore
+
+__all__ = ["SharedStore"]
+
+_TLS12 = int(ProtocolVersion.TLSv1_2)
+
+
+class SharedStore:
+    """The store of one server context (`resumption.streams.outside.AwaitedOutside`)."""
+
+    def __init__(self, sessions: SharedSessions, cache: Callable[[], SessionCache], *, stateful: bool) -> None:
+        """``cache`` gives the context's own cache. ``stateful``: TLS 1.3 tickets are ids, too."""
+        self.sessions = sessions
+        self._cache = cache
+        self._stateful = stateful
+        self._awaited: AwaitedStore | None = None
+
+    def find_session(self, connection: SessionOwner, question: NeedSession) -> Session | None:
+        """Fetch a session; its reference is held by ``connection.holder``. Raises `StoreUnavailable`."""
+        single_use = question.mechanism is Mechanism.STATEFUL_13
+        packed = self.sessions.load(question.session_id, question.partition, single_use)
+        return self._revived(connection, question, packed)
+
+    async def find_session_awaiting(self, connection: SessionOwner, question: NeedSession) -> Session | None:
+        """As `find_session`, in an event loop."""
+        sessions = self.sessions
+        lookup = sessions.lookup(question.session_id, question.partition, question.mechanism is Mechanism.STATEFUL_13)
+        record = None
+        if lookup.keys:
+            try:
+                record = await self._awaiting().lookup(lookup.keys, take=lookup.single_use)
+            except StoreUnavailable:
+                sessions.unanswered()
+                raise
+        return self._revived(connection, question, sessions.opened(lookup, record))
+
+    def session_issued(self, connection: SessionOwner, session: Session) -> None:
+        """Have a session saved that clients will name by its id. Failures are counted, never raised; nothing waits."""
+        data = session.data
+        if data.session_id and (self._stateful or data.version == _TLS12):
+            self.sessions.save(data.session_id, data.partition, session.to_packed(), data.expires_at)
+
+    def forget(self, session: Session) -> None:
+        """Have a session forgotten that no process shall resume any more."""
+        self.sessions.remove(session.data.session_id, session.data.partition)
+
+    async def disconnect(self) -> None:
+        """Close what this event loop has of the store. The next lookup connects again."""
+        if self._awaited is not None:
+            await self._awaited.disconnect()
+
+    def _awaiting(self) -> AwaitedStore:
+        if self._awaited is None:
+            from resumption.streams.awaited import AwaitedStore  # asyncio is slow to import: only who uses it pays
+
+            self._awaited = AwaitedStore(self.sessions.guard)
+        return self._awaited
+
+    def _revived(self, connection: SessionOwner, question: NeedSession, packed: bytes | None) -> Session | None:
+        if packed is None:
+            return None
+        with contextlib.suppress(SessionFormatError):
+            session = Session.from_packed(packed, holder=connection.holder)
+            cache = self._cache()
+            if session.id == question.session_id:
+                cache.stats.count("cb_hits")
+                if question.mechanism is Mechanism.SESSION_ID and cache.mode & CacheMode.SERVER:
+                    cache.add(session)
+                return session
+            session.release(connection.holder)
+        return None
