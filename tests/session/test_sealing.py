@@ -207,12 +207,13 @@ def test_a_session_with_a_second_left_is_sealed(sealer: RecordSealer) -> None:
 
 
 @pytest.mark.parametrize("expires_at", [NOW + 10 * DAY, float("inf")])
-def test_a_record_lives_no_longer_than_its_keys(sealer: RecordSealer, expires_at: float) -> None:
+def test_a_record_lives_one_generation_at_most_and_its_keys_as_long(sealer: RecordSealer, expires_at: float) -> None:
     made = sealed(sealer, expires_at=expires_at)
-    assert made.expires_at == (20_780 + 2) * DAY
+    assert made.expires_at == NOW + DAY
     assert made.key in sealer.store_keys(SESSION_ID, PARTITION, made.expires_at - 1)
     assert opened(sealer, made.record, now=made.expires_at - 1) == b"session"
-    assert made.key not in sealer.store_keys(SESSION_ID, PARTITION, made.expires_at)
+    assert opened(sealer, made.record, now=made.expires_at) is None
+    assert made.key not in sealer.store_keys(SESSION_ID, PARTITION, (20_780 + 2) * DAY)
 
 
 @pytest.mark.parametrize("length", [0, 15, 17])
