@@ -25,6 +25,10 @@ PAGE = ROOT / "docs" / "reference.md"
 PACKAGE = "resumption"
 ALSO = {
     "Streams": ["resumption.streams.blocking.Stream", "resumption.streams.aio.AsyncStream"],
+    "Stores of clients": [
+        "resumption.session.stores.client_sessions.ClientSessionStore",
+        "resumption.session.stores.client_sessions.ClientStoreStats",
+    ],
     "More of sessions": [
         "resumption.session.facts.SessionData",
         "resumption.session.ledger.Holder",

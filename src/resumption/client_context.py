@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -17,6 +18,8 @@ from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
 from resumption.crypto.names import server_name_of
 from resumption.crypto.trust import TrustStore
+from resumption.errors import Error, SessionFormatError
+from resumption.handshake.events import NeedSession
 from resumption.ownership import SessionOwner
 from resumption.session.cache import CacheMode
 from resumption.session.model import Session
@@ -30,9 +33,10 @@ _numbers = itertools.count(1)
 
 
 if TYPE_CHECKING:
+    from resumption.session.stores.client_sessions import ClientSessionStore, TakenSession
     from resumption.streams.aio import AsyncStream
 
-__all__ = ["ClientContext", "Opening"]
+__all__ = ["ClientContext", "KeptSessions", "Opening"]
 
 
 class Opening:
@@ -67,7 +71,9 @@ class ClientContext(Context[ClientConfig]):
     on. ``alpn``: protocols in order of preference. Raises `ConfigurationError`, which says what to do.
 
     Sessions are kept in memory for 256 servers with 8 tickets each, keyed by every setting that they depend on, and
-    shared by all connections of this context. `session_cache_mode` OFF turns that off.
+    shared by all connections of this context. `session_cache_mode` OFF turns that off. ``session_store``: a
+    `ClientSessionStore`, or the path of one, in which they are kept instead, sealed, for all processes that use it and
+    for the next start of this one. With a path the context closes it.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class ClientContext(Context[ClientConfig]):
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = os.urandom,
         keylog: KeyLog | None = None,
+        session_store: str | os.PathLike[str] | ClientSessionStore | None = None,
         **settings: Any,
     ) -> None:
         config = ClientConfig(
@@ -104,6 +111,28 @@ class ClientContext(Context[ClientConfig]):
             **settings,
         )
         super().__init__(config, mode=session_cache_mode, name=name or f"client {next(_numbers)}", keylog=keylog)
+        self._owns_store = isinstance(session_store, str | os.PathLike)
+        if isinstance(session_store, str | os.PathLike):
+            from resumption.session.stores.client_sessions import ClientSessionStore  # only who uses it needs SQLite
+
+            session_store = ClientSessionStore(session_store, clock=clock, random=random)
+        self.session_store: ClientSessionStore | None = session_store
+        self._kept = KeptSessions(session_store, self) if session_store is not None else None
+        self._keeps_in_memory = session_store is None
+
+    @property
+    def outside(self) -> KeptSessions | None:
+        """What streams tell of new sessions, so that they are stored off the event loop; None without a store.
+
+        Whoever drives connections without our streams calls its ``session_issued`` for each `SessionIssued`.
+        """
+        return self._kept
+
+    def close(self) -> None:
+        """As for every context; a store that was opened for this one is closed too."""
+        super().close()
+        if self._owns_store and self.session_store is not None:
+            self.session_store.close()
 
     def connection(
         self, server_name: str, *, session: Session | None = None, purpose: str = "", fresh: bool = False
@@ -157,7 +186,7 @@ class ClientContext(Context[ClientConfig]):
             fresh=fresh,
         )
         try:
-            stream = Stream(connect_socket(address, timeout), connection, timeout=timeout)
+            stream = Stream(connect_socket(address, timeout), connection, self._kept, timeout=timeout)
         except BaseException:
             connection.free()
             raise
@@ -184,15 +213,34 @@ class ClientContext(Context[ClientConfig]):
 
         Put ``asyncio.timeout`` around it for a deadline. Raises what `connect` raises; then nothing is left open.
         """
-        from resumption.streams.endpoints import open_connection  # asyncio is slow to import: only who uses it pays
-
         connection = self.connection(
             server_name or address[0],
             session=session,
             purpose=str(address[1]) if purpose is None else purpose,
             fresh=fresh,
         )
-        return Opening(open_connection(connection, address, early_data=early_data))
+        return Opening(self._open(connection, address, early_data))
+
+    async def _open(
+        self, connection: Connection, address: tuple[str, int], early_data: bytes | bytearray | memoryview
+    ) -> AsyncStream:
+        from resumption.streams.endpoints import open_connection  # asyncio is slow to import: only who uses it pays
+
+        kept = self._kept
+        if kept is None or not kept.is_wanted(connection):
+            return await open_connection(connection, address, kept, early_data=early_data)
+        try:
+            taken = await kept.fetch_off_loop(connection)
+        except BaseException:
+            connection.free()
+            raise
+        kept.lend(connection, taken)
+        try:
+            return await open_connection(connection, address, kept, early_data=early_data)
+        except BaseException:
+            if taken is not None and not connection.has_begun:  # no byte was sent: the ticket is as good as new
+                kept.put_back(connection, taken)
+            raise
 
     def handshake_started(self, connection: SessionOwner) -> None:
         """Spend the newest session for this peer, now that it will really be offered.
@@ -205,6 +253,9 @@ class ClientContext(Context[ClientConfig]):
             self.sessions.discard(held)
         if connection.peer_key is None or held is not None or connection.wants_fresh_handshake:
             return
+        if self._kept is not None:
+            self._kept.lend(connection, self._kept.fetch(connection))
+            return
         connection.tickets_before = self.sessions.peek_for_peer(connection.peer_key)
         session = self.sessions.take_for_peer(connection.peer_key, holder=connection.holder, now=self.config.clock())
         if session is not None:
@@ -214,7 +265,7 @@ class ClientContext(Context[ClientConfig]):
         """Count it, and say how many tickets are left for this server."""
         resumption = connection.resumption
         if resumption is not None and resumption.resumed and connection.peer_key is not None:
-            left = self.sessions.peek_for_peer(connection.peer_key) if connection.version == _TLS13 else None
+            left = self._tickets_left(connection, connection.peer_key) if connection.version == _TLS13 else None
             connection.resumption = Resumption(
                 True,
                 mechanism=resumption.mechanism,
@@ -226,3 +277,84 @@ class ClientContext(Context[ClientConfig]):
         elif resumption is not None and resumption.reason is Reason.SERVER_DECLINED:
             self.session_stats.count("misses")
         super().handshake_completed(connection)
+
+    def connection_failed(self, connection: SessionOwner, error: Error) -> None:
+        """As for every context; a TLS 1.2 session that ended by an alert leaves the store as well."""
+        super().connection_failed(connection, error)
+        held = connection.held_session
+        if self._kept is not None and held is not None and held.is_marked_not_resumable:
+            self._kept.drop(connection)
+
+    def _tickets_left(self, connection: SessionOwner, peer_key: bytes) -> int | None:
+        if self._kept is None:
+            return self.sessions.peek_for_peer(peer_key)
+        return None if connection.tickets_before is None else connection.tickets_before - 1
+
+
+class KeptSessions:
+    """The store of one client context, as its connections and streams see it (`resumption.streams.outside.Outside`).
+
+    A session is fetched when the handshake begins, by asyncio streams before they connect and in another thread.
+    """
+
+    def __init__(self, store: ClientSessionStore, context: ClientContext) -> None:
+        self._store = store
+        self._sessions = context.sessions
+
+    def is_wanted(self, connection: SessionOwner) -> bool:
+        """Whether ``connection`` is to offer a session that it has not got yet."""
+        return (
+            connection.peer_key is not None and connection.held_session is None and not connection.wants_fresh_handshake
+        )
+
+    def fetch(self, connection: SessionOwner) -> TakenSession | None:
+        """What the store has for this connection's peer."""
+        return self._store.take(connection.peer_key) if connection.peer_key is not None else None
+
+    async def fetch_off_loop(self, connection: SessionOwner) -> TakenSession | None:
+        """As `fetch`, in a thread."""
+        import asyncio  # slow to import: only who uses it pays
+
+        return await asyncio.get_running_loop().run_in_executor(None, self.fetch, connection)
+
+    def lend(self, connection: SessionOwner, taken: TakenSession | None) -> None:
+        """Have ``connection`` offer what was taken; the gate still judges it. What is no session is a miss."""
+        if taken is None:
+            connection.tickets_before = 0
+            return
+        with contextlib.suppress(SessionFormatError):
+            session = Session.from_packed(taken.packed, holder=connection.holder)
+            connection.tickets_before = taken.left + (session.version == _TLS13)
+            connection.use_cached_session(session)
+
+    def put_back(self, connection: SessionOwner, taken: TakenSession) -> None:
+        """``connection`` did not come to use what was taken for it."""
+        with contextlib.suppress(SessionFormatError), Session.from_packed(taken.packed) as session:
+            if session.version == _TLS13:
+                self._save(connection, session)
+
+    def drop(self, connection: SessionOwner) -> None:
+        """The TLS 1.2 session of this connection's peer must not be used again."""
+        if connection.peer_key is not None:
+            self._store.forget(connection.peer_key, single_use=False)
+
+    def find_session(self, connection: SessionOwner, question: NeedSession) -> Session | None:
+        """Clients ask nothing."""
+        return None
+
+    def session_issued(self, connection: SessionOwner, session: Session) -> None:
+        """Save a new session, if the cache's mode has sessions of clients kept. Failures are counted, never raised."""
+        mode = self._sessions.mode
+        if mode & CacheMode.CLIENT and not mode & CacheMode.NO_INTERNAL_STORE and not session.is_marked_not_resumable:
+            self._save(connection, session)
+
+    def _save(self, connection: SessionOwner, session: Session) -> None:
+        data = session.data
+        if connection.peer_key is not None and (data.session_id or data.ticket):
+            self._store.put(
+                connection.peer_key,
+                session.to_packed(),
+                single_use=data.version == _TLS13,
+                made=data.time,
+                expires_at=data.expires_at,
+            )

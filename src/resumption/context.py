@@ -81,6 +81,7 @@ class Context(Generic[C]):
         self.not_resumable_callback: NotResumable | None = None
         self._closed = False
         self._frozen = False
+        self._keeps_in_memory = True
         self._keylog = open_key_log(keylog)
 
     @property
@@ -240,6 +241,7 @@ class Context(Generic[C]):
             verify_peer=isinstance(config, ServerConfig) and config.client_auth != "none",
             stateful=isinstance(config, ServerConfig) and config.stateful and self.keeps(Mechanism.STATEFUL_13),
             peer_key=connection.peer_key,
+            keep=self._keeps_in_memory,
             announce=None if callback is None else (lambda announced: _tell(callback, connection, announced)),
         )
 

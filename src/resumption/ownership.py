@@ -244,6 +244,11 @@ class SessionOwner(Channel):
         if self._begun:
             raise UsageError("the handshake has begun: this can only be set before the first byte")
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the handshake has begun, so that bytes may have been sent. For contexts."""
+        return self._begun
+
     def require_fresh_handshake(self) -> None:
         """Ask for a full handshake, whatever session there is."""
         self._fresh = True

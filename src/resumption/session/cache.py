@@ -335,6 +335,7 @@ class SessionCache:
         verify_peer: bool = False,
         stateful: bool = False,
         peer_key: bytes | None = None,
+        keep: bool = True,
         announce: Callable[[Session], object] | None = None,
     ) -> bool:
         """A session became available on a connection: store and announce it, as far as the mode says so.
@@ -343,8 +344,8 @@ class SessionCache:
         ``resumed``: the handshake was a resumption; in TLS 1.2 there is nothing new then, unless a client's ticket was
         ``renewed``, which is stored without a word. ``verify_peer``: the server asks for certificates, so an id
         context is needed. ``stateful``: a TLS 1.3 server's ticket is a key to this cache. ``peer_key``: where a client
-        will look for it, None if it must not find it by itself. ``announce(session)`` is called last and lent a
-        reference, which becomes the application's if it returns True.
+        will look for it, None if it must not find it by itself. ``keep`` False: it is kept elsewhere.
+        ``announce(session)`` is called last and lent a reference, which becomes the application's if it returns True.
 
         Returns whether the cache took it. `SessionError` if the session is in another cache.
         """
@@ -359,7 +360,7 @@ class SessionCache:
         # A stateless ticket of TLS 1.3 needs no memory of ours, unless someone wants to hear of its end.
         needed = client or data.version != TLS_13 or stateful or self.on_remove is not None
         stored = False
-        if needed and not self._mode & _NO_INTERNAL_STORE:
+        if needed and keep and not self._mode & _NO_INTERNAL_STORE:
             stored = self.add(session, peer_key=peer_key if client else None)
         if announce is not None and not again:
             self._announce(session, announce)

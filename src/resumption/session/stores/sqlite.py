@@ -5,49 +5,41 @@ write-ahead mode without a disk flush per change: after a power failure the newe
 their owners a full handshake, and the file is intact. A change waits for other writers at most ``busy_timeout_s``, then
 raises `StoreError`, as it does for every other trouble with the file.
 
-The connection is this process's own: it is closed before a fork and opened anew on both sides when next needed. It is
-not for network file systems, where SQLite's locks cannot be relied on.
+Where the file lies and how it is shared is `resumption.session.stores.sqlite_file`'s affair.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import stat
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 from resumption.errors import ConfigurationError, StoreError
-from resumption.session import forking
 from resumption.session.store import Continuity, Entry
 from resumption.session.stores.addresses import Options, parse_local
+from resumption.session.stores.sqlite_file import Layout, SQLiteFile, count
 
 __all__ = ["SQLiteStore"]
 
 _LONGEST_VALUE = 65_536
 _SMALLEST_FILE = 1 << 20
 _OPTIONS: Options = {"max_entries": int, "max_marks": int, "max_bytes": int, "busy_timeout_s": float}
-_APPLICATION_ID = 0x52534D50  # "RSMP"
-_SCHEMA_VERSION = 2
-_SCHEMA = f"""
-PRAGMA journal_mode = WAL;
-BEGIN IMMEDIATE;
+_LAYOUT = Layout(
+    "session store",
+    0x52534D50,  # "RSMP"
+    2,
+    """
 CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, value BLOB NOT NULL, expires_at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS records_by_expiry ON records (expires_at);
 CREATE TABLE IF NOT EXISTS marks (key TEXT PRIMARY KEY, expires_at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS marks_by_expiry ON marks (expires_at);
 CREATE TABLE IF NOT EXISTS identity (token BLOB NOT NULL);
 INSERT INTO identity SELECT randomblob(16) WHERE NOT EXISTS (SELECT 1 FROM identity);
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_SCHEMA_VERSION};
-COMMIT;
-"""  # noqa: S608 - two numbers of ours
-_JOURNAL_SIZE = 16 << 20  # bytes that the write-ahead file keeps when it begins anew
-_OPENING_TIMEOUT_S = 2.0  # the first processes to open a new file wait for the one that sets it up
+""",
+)
 _SWEEP_EVERY = 32  # insertions between two sweeps
 _SWEPT_AT_ONCE = 128  # expired entries per sweep: more than came in since the last, so they do not pile up
 
@@ -74,10 +66,9 @@ _COUNT_RECORDS = "SELECT count(*) FROM records"
 _COUNT_MARKS = "SELECT count(*) FROM marks"
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_making = threading.Lock()
 
 
-class SQLiteStore:
+class SQLiteStore(SQLiteFile):
     """A `resumption.session.store.SessionStore` in a file of mode 0600. Safe to share by threads and across forks."""
 
     def __init__(
@@ -101,21 +92,13 @@ class SQLiteStore:
             raise ConfigurationError(
                 "a store needs room for one entry, one mark and 1 MiB at least, and a timeout of 0 or more"
             )
-        if sqlite3.sqlite_version_info < (3, 35):
-            raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
-        self._path = Path(path).absolute()
+        super().__init__(path, _LAYOUT, max_bytes=max_bytes, busy_timeout_s=busy_timeout_s)
         self._max_entries = max_entries
         self._max_marks = max_marks
-        self._max_bytes = max_bytes
-        self._busy_timeout_s = busy_timeout_s
         self._clock = clock
         self._until_count = 1  # insertions of this process until it counts the values
         self._mark_room = 0  # marks that this process may set until it counts them
         self._until_sweep = _SWEEP_EVERY
-        self._connection: sqlite3.Connection | None = None
-        self._is_closed = False
-        self._lock = threading.RLock()
-        forking.watch(self)
         with self._lock:
             self._connect()
 
@@ -195,7 +178,7 @@ class SQLiteStore:
             self._sweep(connection, now)
             if self._mark_room <= 0:
                 connection.execute(_SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
-                room = self._max_marks - _count(connection, _COUNT_MARKS)
+                room = self._max_marks - count(connection, _COUNT_MARKS)
                 if room <= 0:
                     raise StoreError(f"no room for another mark: {self._max_marks} are live")
                 self._mark_room = min(room, max(1, self._max_marks // 64))
@@ -209,34 +192,12 @@ class SQLiteStore:
             (token,) = connection.execute("SELECT token FROM identity").fetchone()
         return Continuity(identity=f"{token.hex()} {_boot_id()}", evicted=0, keeps_marks=True)
 
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._is_closed = True
-            self._disconnect()
-
     def __len__(self) -> int:
         """How many values there are, expired ones included until they are swept."""
         with self._connected() as connection:
-            return _count(connection, _COUNT_RECORDS)
+            return count(connection, _COUNT_RECORDS)
 
     # --- inside ------------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """This process's connection, with the lock held; every trouble with it leaves as a `StoreError`."""
-        if not self._lock.acquire(timeout=self._busy_timeout_s):
-            raise StoreError(f"the session store {self._path.name} is busy")
-        try:
-            if self._is_closed:
-                raise StoreError("the store is closed")
-            yield self._connection or self._connect()
-        except sqlite3.Error as error:
-            raise StoreError(f"the session store {self._path.name} failed: {error}") from error
-        except ConfigurationError as error:  # the file was changed since it was first opened
-            raise StoreError(str(error)) from error
-        finally:
-            self._lock.release()
 
     def _insert(self, connection: sqlite3.Connection, key: str, value: bytes, expires_at: float, now: float) -> None:
         if not now < expires_at:
@@ -248,7 +209,7 @@ class SQLiteStore:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
             connection.execute(_SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
-            connection.execute(_EVICT, (max(_SWEPT_AT_ONCE, _count(connection, _COUNT_RECORDS) // 64),))
+            connection.execute(_EVICT, (max(_SWEPT_AT_ONCE, count(connection, _COUNT_RECORDS) // 64),))
             connection.execute(_PUT, (key, value, expires_at))
 
     def _bound(self, connection: sqlite3.Connection, inserted: int) -> None:
@@ -256,7 +217,7 @@ class SQLiteStore:
         self._until_count -= inserted
         if self._until_count <= 0:
             self._until_count = max(1, self._max_entries // 64)
-            excess = _count(connection, _COUNT_RECORDS) - self._max_entries
+            excess = count(connection, _COUNT_RECORDS) - self._max_entries
             if excess > 0:
                 connection.execute(_EVICT, (excess,))
 
@@ -266,78 +227,6 @@ class SQLiteStore:
             self._until_sweep = _SWEEP_EVERY
             connection.execute(_SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
             connection.execute(_SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
-
-    def _connect(self) -> sqlite3.Connection:
-        """Open the file for this process, trying again while other processes are busy setting it up."""
-        deadline = time.monotonic() + _OPENING_TIMEOUT_S
-        while True:
-            try:
-                self._connection = _open_file(self._path, self._busy_timeout_s, self._max_bytes)
-                return self._connection
-            except (sqlite3.Error, OSError) as error:
-                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-                if code != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise StoreError(f"the session store {self._path} cannot be opened: {error}") from error
-                time.sleep(0.005)
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    # --- forks -------------------------------------------------------------------------------------------------------
-
-    def before_fork(self) -> None:
-        """Let a call under way finish, and close the file: SQLite forbids to take a connection across a fork."""
-        self._lock.acquire()
-        self._disconnect()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on; the next call opens the file again."""
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """Go on; the next call opens the file again."""
-        self._lock.release()
-
-
-def _open_file(path: Path, busy_timeout_s: float, max_bytes: int) -> sqlite3.Connection:
-    """A connection to a store file that is private, ours, and set up."""
-    with _making:  # closing a file while another thread has SQLite open on it would drop SQLite's locks
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            raise ConfigurationError(f"{path} is not a regular file")
-        if os.name == "posix" and facts.st_mode & 0o077:
-            mode = f"{stat.S_IMODE(facts.st_mode):04o}"
-            raise ConfigurationError(f"the session store {path} has mode {mode} and lets others at it: chmod 600")
-        connection = sqlite3.connect(
-            f"{path.as_uri()}?mode=rw",
-            uri=True,
-            timeout=_OPENING_TIMEOUT_S,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-    try:
-        # Tables first: another process that is making the file commits both at once, so tables imply a version.
-        tables = _count(connection, "SELECT count(*) FROM sqlite_master")
-        version = _count(connection, "PRAGMA user_version")
-        if version == 0 and tables == 0:
-            connection.executescript(_SCHEMA)
-        elif version != _SCHEMA_VERSION or _count(connection, "PRAGMA application_id") != _APPLICATION_ID:
-            raise ConfigurationError(f"{path} is a database, but no session store of this version")
-        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            raise StoreError(f"the file system of {path} does not support SQLite's write-ahead mode")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        page_size = _count(connection, "PRAGMA page_size")
-        connection.execute(f"PRAGMA max_page_count = {max_bytes // page_size}")
-        connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_SIZE}")
-        connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _boot_id() -> str:
@@ -351,11 +240,6 @@ def _boot_id() -> str:
 def _check_length(value: bytes) -> None:
     if len(value) > _LONGEST_VALUE:
         raise StoreError(f"a value of {len(value)} bytes is over the limit of {_LONGEST_VALUE}")
-
-
-def _count(connection: sqlite3.Connection, query: str) -> int:
-    (number,) = connection.execute(query).fetchone()
-    return int(number)
 
 
 def _pick(rows: list[tuple[object, ...]], key: str, now: float) -> bytes | None:
