@@ -553,3 +553,23 @@ def test_a_configuration_remembers_a_bounded_number_of_servers(world: World) -> 
         config.peer_key(f"host{number}.test")
     assert len(config._peer_keys) <= 1_024
     assert config.peer_key("host0.test") == world.client_config().peer_key("host0.test")
+
+
+def test_groups_suites_and_schemes_may_be_named(world: World) -> None:
+    clients = world.client_context(
+        groups=("X25519MLKEM768", "x25519", "prime256v1"),
+        key_shares=("X25519", "P-256"),
+        suites=("TLS_AES_128_GCM_SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"),
+        schemes=("ed25519", 0x0403),
+        certificate_schemes=("ecdsa_secp256r1_sha256",),
+    )
+    config = clients.config
+    assert config.groups == (0x11EC, 29, 23)
+    assert config.key_shares == (29, 23)
+    assert config.suites == (0x1301, 0xC02B)
+    assert config.schemes == (0x0807, 0x0403)
+    assert config.certificate_schemes == (0x0403,)
+    assert world.server_context(groups=["P-384"]).config.groups == (24,)
+    for setting in ("groups", "key_shares", "suites", "schemes", "certificate_schemes"):
+        with pytest.raises(ConfigurationError, match="unknown"):
+            world.client_context(**{setting: ("rot13",)})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from resumption.config import ClientConfig
 from resumption.connection import Connection
 from resumption.constants import DEFAULT_SESSION_TIMEOUT_S, ProtocolVersion
-from resumption.context import Context, KeyLog, protocols
+from resumption.context import Context, KeyLog, numbered, protocols
 from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
 from resumption.crypto.names import server_name_of
@@ -70,6 +70,9 @@ class ClientContext(Context[ClientConfig]):
     ``verify=False`` accepts any certificate and is for tests only: such sessions are never used where verification is
     on. ``alpn``: protocols in order of preference. Raises `ConfigurationError`, which says what to do.
 
+    Further ``settings`` are those of `ClientConfig`; ``groups``, ``key_shares``, ``suites``, ``schemes`` and
+    ``certificate_schemes`` may hold names (``"X25519MLKEM768"``, ``"ECDHE-RSA-AES128-GCM-SHA256"``, ``"ed25519"``).
+
     Sessions are kept in memory for 256 servers with 8 tickets each, keyed by every setting that they depend on, and
     shared by all connections of this context. `session_cache_mode` OFF turns that off. ``session_store``: a
     `ClientSessionStore`, or the path of one, in which they are kept instead, sealed, for all processes that use it and
@@ -108,7 +111,7 @@ class ClientContext(Context[ClientConfig]):
             clock=clock,
             random=random,
             log_secrets=keylog is not None,
-            **settings,
+            **numbered(settings),
         )
         super().__init__(config, mode=session_cache_mode, name=name or f"client {next(_numbers)}", keylog=keylog)
         self._owns_store = isinstance(session_store, str | os.PathLike)

@@ -25,9 +25,9 @@ from resumption.constants import (
     PskKeyExchangeMode,
 )
 from resumption.crypto.certificates import CertifiedKey
+from resumption.crypto.chain_schemes import by_preference
 from resumption.crypto.cookies import CookieKeys
-from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS, default_shares
-from resumption.crypto.names import ServerName
+from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS, chosen_shares
 from resumption.crypto.padding import PaddingPolicy
 from resumption.crypto.signatures import CERTIFICATE_SCHEMES, SCHEMES
 from resumption.crypto.suites import DEFAULT_SUITES_12, DEFAULT_SUITES_13, SUITES, SuiteFacts
@@ -40,7 +40,7 @@ from resumption.session.tickets import TicketProtection
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions, messages12
 from resumption.wire.messages import Certificate, CertificateEntry
-from resumption.wire.templates import ClientHelloTemplate
+from resumption.wire.templates import ClientHelloTemplate, signature_extensions
 
 __all__ = ["FRAGMENT_MODES", "ClientConfig", "Config", "ServerConfig"]
 
@@ -58,6 +58,8 @@ MAX_TICKETS = 8  # per connection, whoever asks (RFC 9149 lets a client ask for 
 class Config:
     """What both roles share.
 
+    ``schemes``: how the peer may sign the handshake, and its certificates too, unless ``certificate_schemes`` says
+    otherwise: a chain that is signed in another way is then refused.
     ``alpn``: protocols in order of preference. ``session_timeout_s``: lifetime of the sessions made from now on, in
     seconds. ``max_auth_age_s``: how long after a full handshake its lineage may still be resumed, in seconds.
     ``clock`` returns seconds since the epoch; ``random`` returns that many random bytes.
@@ -69,6 +71,7 @@ class Config:
     suites: tuple[int, ...] = DEFAULT_SUITES_13 + DEFAULT_SUITES_12
     groups: tuple[int, ...] = DEFAULT_GROUPS
     schemes: tuple[int, ...] = CERTIFICATE_SCHEMES
+    certificate_schemes: tuple[int, ...] | None = None
     alpn: tuple[bytes, ...] = ()
     session_timeout_s: int = DEFAULT_SESSION_TIMEOUT_S
     max_auth_age_s: float = MAX_TICKET_LIFETIME_S
@@ -91,6 +94,11 @@ class Config:
             ("suites", self.suites, SUITES),
             ("groups", self.groups, GROUPS),
             ("schemes", self.schemes, SCHEMES),
+            (
+                "certificate_schemes",
+                self.schemes if self.certificate_schemes is None else self.certificate_schemes,
+                SCHEMES,
+            ),
         ):
             if not values:
                 raise ConfigurationError(f"{kind} is empty: no handshake could succeed")
@@ -182,20 +190,12 @@ class ClientConfig(Config):
             counts = tuple(self.ticket_request)
             if len(counts) != 2 or not all(0 <= count <= 255 for count in counts):
                 raise ConfigurationError("ticket_request must be two numbers from 0 to 255")
-        wanted = self.key_shares
-        if isinstance(wanted, int):
-            if wanted < 0:
-                raise ConfigurationError("key_shares is negative")
-        elif wanted is not None and wanted != tuple([group for group in self.groups if group in wanted]):
-            raise ConfigurationError("key_shares must name some of groups, in the same order")
+        chosen_shares(self.groups, self.key_shares)  # raises for what makes no sense
 
     @cached_property
     def share_groups(self) -> tuple[int, ...]:
         """The groups of the key shares for a server that is not known."""
-        wanted = self.key_shares
-        if wanted is None:
-            return default_shares(self.groups)
-        return self.groups[:wanted] if isinstance(wanted, int) else wanted
+        return chosen_shares(self.groups, self.key_shares)
 
     def policy(self, server_name: str, send_server_name: bool, fresh: bool = False) -> ClientPolicy:
         """What the gate needs to know to decide whether a session may be offered to ``server_name``."""
@@ -249,7 +249,7 @@ class ClientConfig(Config):
             ExtensionType.supported_groups: extensions.pack_supported_groups(
                 self.groups if self.maximum_version >= ProtocolVersion.TLSv1_3 else self.groups_12
             ),
-            ExtensionType.signature_algorithms: extensions.pack_signature_algorithms(self.schemes),
+            **signature_extensions(self.schemes, self.certificate_schemes),
         }
         if self.record_size_limit is not None:
             highest = MAX_PLAINTEXT_LENGTH + (self.maximum_version >= ProtocolVersion.TLSv1_3)
@@ -305,6 +305,7 @@ class ClientConfig(Config):
                 b"".join(suite.to_bytes(2, "big") for suite in self.suites),
                 b"".join(group.to_bytes(2, "big") for group in self.groups),
                 b"".join(scheme.to_bytes(2, "big") for scheme in self.schemes),
+                b"".join(scheme.to_bytes(2, "big") for scheme in self.certificate_schemes or ()),
                 _fields(*self.alpn),
                 self.trust.scope if self.trust is not None else b"unverified",
                 b"names" if self.verify_hostname else b"no names",
@@ -435,29 +436,30 @@ class ServerConfig(Config):
             accept_unscoped=self.accept_foreign_tickets,
         )
 
-    def select_certificate(self, server_name: str | None, schemes: tuple[int, ...]) -> tuple[CertifiedKey, int] | None:
+    def select_certificate(
+        self, server_name: str | None, schemes: tuple[int, ...], certificate_schemes: tuple[int, ...]
+    ) -> tuple[CertifiedKey, int] | None:
         """The chain to prove to this client and the scheme to sign with, or None if it can check none of them.
 
-        A chain for the name that was asked for wins over one that is not; then the order of ``certified_keys``.
+        A chain for the name that was asked for wins over one that is not; then one whose certificates are signed with
+        ``certificate_schemes`` over one whose are not; then the order of ``certified_keys``.
         """
-        question = (server_name, schemes)
+        question = (server_name, schemes, certificate_schemes)
         if question in self._selections:
             return self._selections[question]
-        selection = self._select_certificate(server_name, schemes)
-        # the client says both: what is longer than any name or list in use is not remembered
-        if len(schemes) > _LONGEST_SCHEMES or (server_name is not None and len(server_name) > _LONGEST_NAME):
+        selection = None
+        for key in self.keys_for(server_name, certificate_schemes):
+            scheme = next((scheme for scheme in key.schemes13 if scheme in schemes), None)
+            if scheme is not None:
+                selection = key, scheme
+                break
+        # the client says all of it: what is longer than any name or list in use is not remembered
+        if max(len(schemes), len(certificate_schemes)) > _LONGEST_SCHEMES or len(server_name or "") > _LONGEST_NAME:
             return selection
         return _remember(self._selections, question, selection)
 
-    def _select_certificate(self, server_name: str | None, schemes: tuple[int, ...]) -> tuple[CertifiedKey, int] | None:
-        for key in self.keys_for(server_name):
-            for scheme in key.schemes13:
-                if scheme in schemes:
-                    return key, scheme
-        return None
-
     @cached_property
-    def _selections(self) -> dict[tuple[str | None, tuple[int, ...]], tuple[CertifiedKey, int] | None]:
+    def _selections(self) -> dict[tuple[str | None, tuple[int, ...], tuple[int, ...]], tuple[CertifiedKey, int] | None]:
         return {}
 
     @cached_property
@@ -473,16 +475,9 @@ class ServerConfig(Config):
         """The Certificate message of TLS 1.2 for each of our chains, packed. RFC 5246, section 7.4.2."""
         return {key: messages12.Certificate(key.chain).pack() for key in self.certified_keys}
 
-    def keys_for(self, server_name: str | None) -> tuple[CertifiedKey, ...]:
-        """Our chains, those first that have this very name, then those with a wildcard for it."""
-        if server_name is None or len(self.certified_keys) == 1:
-            return self.certified_keys
-        name = ServerName(server_name)
-
-        def distance(key: CertifiedKey) -> int:
-            return 0 if name.text in key.names else 1 if key.covers(name) else 2
-
-        return tuple(sorted(self.certified_keys, key=distance))
+    def keys_for(self, server_name: str | None, certificate_schemes: tuple[int, ...]) -> tuple[CertifiedKey, ...]:
+        """Our chains, in the order of `resumption.crypto.chain_schemes.by_preference`."""
+        return by_preference(self.certified_keys, server_name, certificate_schemes)
 
 
 def _remember(memory: dict[K, V], key: K, value: V) -> V:

@@ -22,6 +22,7 @@ from typing import Any, Generic, NoReturn, Self, SupportsIndex, TypeAlias, TypeV
 
 from resumption.config import Config, ServerConfig
 from resumption.constants import MAX_SESSION_ID_LENGTH, ProtocolVersion
+from resumption.crypto import groups, signatures, suites
 from resumption.errors import (
     AlertReceived,
     Error,
@@ -36,13 +37,22 @@ from resumption.session.model import Session
 from resumption.session.statistics import SessionStats
 from resumption.session.verdicts import Mechanism, Reason
 
-__all__ = ["Context", "KeyLog", "ends_session", "open_key_log", "protocols"]
+__all__ = ["Context", "KeyLog", "ends_session", "numbered", "open_key_log", "protocols"]
 
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 _ID_ATTEMPTS = 10
 _numbers = itertools.count(1)
 _log = logging.getLogger("resumption.context")
+
+# Settings that may name things instead of numbering them.
+_NUMBERS: dict[str, Callable[[str], int]] = {
+    "groups": lambda name: groups.by_name(name).group,
+    "key_shares": lambda name: groups.by_name(name).group,
+    "suites": lambda name: suites.by_name(name).suite,
+    "schemes": lambda name: signatures.by_name(name).scheme,
+    "certificate_schemes": lambda name: signatures.by_name(name).scheme,
+}
 
 C = TypeVar("C", bound=Config)
 NewSessionCallback: TypeAlias = Callable[[Any, Session], object]
@@ -288,6 +298,19 @@ def _tell(callback: Callable[[Any, Session], object], subject: object, session: 
     except Exception:
         _log.warning("a session callback failed", exc_info=True)
         return None
+
+
+def numbered(settings: dict[str, Any]) -> dict[str, Any]:
+    """``settings`` with numbers in place of IANA's or OpenSSL's names of groups, suites and signature schemes.
+
+    Raises `ConfigurationError` for a name that we do not speak.
+    """
+    found = dict(settings)
+    for setting, number in _NUMBERS.items():
+        names = found.get(setting)
+        if names is not None and not isinstance(names, int):
+            found[setting] = tuple(number(name) if isinstance(name, str) else name for name in names)
+    return found
 
 
 def protocols(names: Iterable[str | bytes]) -> tuple[bytes, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from resumption.config import ServerConfig
 from resumption.connection import Connection
 from resumption.constants import DEFAULT_SESSION_TIMEOUT_S
-from resumption.context import Context, KeyLog, ends_session, protocols
+from resumption.context import Context, KeyLog, ends_session, numbered, protocols
 from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
 from resumption.crypto.trust import TrustStore
@@ -162,7 +162,7 @@ class ServerContext(Context[ServerConfig]):
             log_secrets=keylog is not None,
             max_early_data=max_early_data,
             replay=replay,
-            **settings,
+            **numbered(settings),
         )
         super().__init__(config, mode=session_cache_mode, name=name or f"server {next(_numbers)}", keylog=keylog)
         self._shared = SharedStore(shared, lambda: self.sessions, stateful=stateful) if shared is not None else None

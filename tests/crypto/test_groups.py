@@ -17,7 +17,7 @@ from resumption.crypto.groups import (
     HYBRID_GROUPS,
     GroupFacts,
     by_name,
-    default_shares,
+    chosen_shares,
     generate,
     respond,
 )
@@ -251,10 +251,10 @@ def test_a_hybrid_and_its_curve_have_keys_of_their_own() -> None:
 
 
 def test_default_shares_are_the_first_group_and_the_curve_of_a_hybrid() -> None:
-    assert default_shares((G.x25519, G.secp256r1)) == (G.x25519,)
-    assert default_shares((G.X25519MLKEM768, G.secp256r1, G.x25519)) == (G.X25519MLKEM768, G.x25519)
-    assert default_shares((G.X25519MLKEM768, G.secp256r1)) == (G.X25519MLKEM768,)
-    assert default_shares((G.secp256r1, G.X25519MLKEM768, G.x25519)) == (G.secp256r1,)
+    assert chosen_shares((G.x25519, G.secp256r1), None) == (G.x25519,)
+    assert chosen_shares((G.X25519MLKEM768, G.secp256r1, G.x25519), None) == (G.X25519MLKEM768, G.x25519)
+    assert chosen_shares((G.X25519MLKEM768, G.secp256r1), None) == (G.X25519MLKEM768,)
+    assert chosen_shares((G.secp256r1, G.X25519MLKEM768, G.x25519), None) == (G.secp256r1,)
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -147,8 +147,8 @@ class Server12(Peer12):
     def say_key_exchange(self, **changes: Any) -> Self:
         return self.say(self.key_exchange(**changes))
 
-    def say_request(self, schemes: tuple[int, ...] = CERTIFICATE_SCHEMES) -> Self:
-        return self.say(messages12.CertificateRequest(b"\x40\x01", schemes, ()))
+    def say_request(self, schemes: tuple[int, ...] = CERTIFICATE_SCHEMES, types: bytes = b"\x40\x01") -> Self:
+        return self.say(messages12.CertificateRequest(types, schemes, ()))
 
     def say_done(self, *, read: bool = True) -> Self:
         """ServerHelloDone; then the client's flight is read up to its Finished."""

@@ -117,6 +117,7 @@ OTHER_KEYS: dict[str, Callable[[World], Any]] = {
     "suites": lambda world: DEFAULT_SUITES_12 + DEFAULT_SUITES_13,
     "groups": lambda world: (NamedGroup.secp384r1,),
     "schemes": lambda world: CERTIFICATE_SCHEMES[:-1],
+    "certificate_schemes": lambda world: (0x0403,),
     "alpn": lambda world: (b"h2",),
     "max_auth_age_s": lambda world: 3_600.0,
     "id_context": lambda world: b"other",

@@ -34,7 +34,7 @@ __all__ = [
     "GroupFacts",
     "KeyShare",
     "by_name",
-    "default_shares",
+    "chosen_shares",
     "generate",
     "respond",
 ]
@@ -351,11 +351,19 @@ def respond(group: int, peer_share: bytes) -> tuple[bytes, bytes]:
     return _exchange_of(group).respond(peer_share)
 
 
-def default_shares(groups: tuple[int, ...]) -> tuple[int, ...]:
-    """The groups to send shares of to a server that is not known: the first, and with a hybrid also its curve.
+def chosen_shares(groups: tuple[int, ...], wanted: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """The groups to send shares of to a server that is not known: so many as ``wanted``, or those.
 
-    A server without ML-KEM then needs no second hello. See docs/adr on default key shares.
+    None: the first, and with a hybrid also its curve; a server without ML-KEM then needs no second hello. See
+    docs/adr/0007. Raises `ConfigurationError` for a wish that is not part of ``groups``, in their order.
     """
-    first = groups[0]
-    facts = GROUPS.get(first)
-    return (first, facts.curve) if facts is not None and facts.curve in groups else (first,)
+    if wanted is None:
+        facts = GROUPS.get(groups[0])
+        return (groups[0], facts.curve) if facts is not None and facts.curve in groups else groups[:1]
+    if isinstance(wanted, int):
+        if wanted < 0:
+            raise ConfigurationError("key_shares is negative")
+        return groups[:wanted]
+    if wanted != tuple([group for group in groups if group in wanted]):
+        raise ConfigurationError("key_shares must name some of groups, in the same order")
+    return wanted

@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
-from resumption.constants import SignatureScheme, name_of
+from resumption.constants import NamedGroup, SignatureScheme, name_of
 from resumption.errors import ConfigurationError, DecryptError, IllegalParameter
 
 __all__ = [
@@ -31,7 +31,9 @@ __all__ = [
     "PrivateKey",
     "PublicKey",
     "SchemeFacts",
+    "by_name",
     "certificate_verify_content",
+    "curve_group",
     "schemes_for_key",
     "sign",
     "verify",
@@ -116,11 +118,31 @@ DEFAULT_SCHEMES_12: tuple[int, ...] = tuple(facts.scheme for facts in _ALL)
 CERTIFICATE_SCHEMES: tuple[int, ...] = DEFAULT_SCHEMES_12
 """May sign a certificate: what a ClientHello offers in ``signature_algorithms``, PKCS#1 last (section 4.3.3)."""
 
+_BY_NAME = {facts.name.upper(): facts for facts in _ALL}
+
+
+def by_name(name: str) -> SchemeFacts:
+    """The scheme with this IANA name, in any case. Raises `ConfigurationError` for a name we do not speak."""
+    facts = _BY_NAME.get(name.upper())
+    if facts is None:
+        raise ConfigurationError(f"unknown signature scheme {name!r}")
+    return facts
+
+
+_CURVE_GROUPS = {group.name: int(group) for group in (NamedGroup.secp256r1, NamedGroup.secp384r1, NamedGroup.secp521r1)}
 _PSS_RSAE_SCHEMES = tuple(facts.scheme for facts in _ALL if facts.key_type == "RSA" and facts.tls13)
 _PSS_PSS_SCHEMES = tuple(facts.scheme for facts in _ALL if facts.key_type == "RSA-PSS")
 _RSA_SCHEMES_12 = tuple(facts.scheme for facts in _ALL if facts.key_type == "RSA")
 _ECDSA_SCHEMES = tuple(_ECDSA)
 _ECDSA_BY_CURVE = {facts.curve: facts.scheme for facts in _ALL if facts.curve is not None}
+
+
+def curve_group(key: object) -> int | None:
+    """The group number of an ECDSA key's curve (0 for one without), in which TLS 1.2 lists the curves of certificates
+    too; None for other keys. RFC 8422, section 5.3."""
+    if not isinstance(key, (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)):
+        return None
+    return _CURVE_GROUPS.get(key.curve.name, 0)
 
 
 def schemes_for_key(key: object, version: int, *, rsassa_pss: bool = False) -> tuple[int, ...]:

@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
 from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
+from resumption.crypto.chain_schemes import check_chain_schemes
 from resumption.crypto.groups import respond
 from resumption.crypto.schedule12 import MasterSecret12
-from resumption.crypto.signatures import sign, verify
+from resumption.crypto.signatures import curve_group, sign, verify
 from resumption.crypto.suites import SUITES, SuiteFacts
 from resumption.errors import (
     DecodeError,
@@ -19,7 +20,14 @@ from resumption.errors import (
     UnsupportedExtension,
 )
 from resumption.frozen import frozen
-from resumption.handshake.established12 import ClientConnected, Exporter, Keys, RecordedTranscript, fits_suite
+from resumption.handshake.established12 import (
+    ClientConnected,
+    Exporter,
+    Keys,
+    RecordedTranscript,
+    fits_suite,
+    usable_schemes,
+)
 from resumption.handshake.offer import Lineage, Offered
 from resumption.handshake.record_sizes import granted
 from resumption.handshake.state import Output, State, Transcript, on
@@ -214,9 +222,12 @@ class ExpectCertificate(State):
             raise DecodeError("the server's Certificate holds no certificate")
         offered = self.hellos.offered
         config = offered.config
+        check_chain_schemes(chain, config.certificate_schemes)
         if config.trust is not None:
             config.trust.verify_server(chain, offered.server_name if config.verify_hostname else None, config.clock())
-        public_key_of(chain[0])
+        curve = curve_group(public_key_of(chain[0]))
+        if curve is not None and curve not in config.groups_12:
+            raise IllegalParameter("the server's certificate has a key on a curve that was not offered")
         self.transcript.add(raw)
         return ExpectKeyExchange(self.hellos, self.transcript, chain)
 
@@ -277,7 +288,7 @@ class ExpectRequestOrDone(State):
             self.chain,
             self.group,
             self.peer_share,
-            message.supported_signature_algorithms,
+            usable_schemes(message.supported_signature_algorithms, message.certificate_types),
         )
 
     @on(messages12.ServerHelloDone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
 from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
+from resumption.crypto.chain_schemes import check_chain_schemes
 from resumption.crypto.protection import RecordOpener13, RecordSealer13
 from resumption.crypto.schedule13 import EarlySecret, HandshakeSecrets
 from resumption.crypto.signatures import (
@@ -65,6 +66,7 @@ _SUPPORTED_GROUPS = int(ExtensionType.supported_groups)
 _ALPN = int(ExtensionType.application_layer_protocol_negotiation)
 _SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
 _TICKET_REQUEST = int(ExtensionType.ticket_request)
+_SIGNATURE_ALGORITHMS_CERT = int(ExtensionType.signature_algorithms_cert)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 
 
@@ -232,6 +234,8 @@ class ExpectCertificateOrRequest(Handshaking13):
         if _SIGNATURE_ALGORITHMS not in message.extensions:
             raise MissingExtension("the CertificateRequest has no signature_algorithms")
         schemes = extensions.parse_signature_algorithms(message.extensions[_SIGNATURE_ALGORITHMS])
+        if _SIGNATURE_ALGORITHMS_CERT in message.extensions:  # our only chain is also that of last resort
+            extensions.parse_signature_algorithms_cert(message.extensions[_SIGNATURE_ALGORITHMS_CERT])
         return ExpectCertificate(self.negotiated, self.transcript, self.secrets, self.offered, schemes)
 
     @on(Certificate)
@@ -299,6 +303,7 @@ class ExpectCertificateVerify(Handshaking13):
         now = config.clock()
         name = self.offered.server_name
         verified_name = None
+        check_chain_schemes(self.chain, config.certificate_schemes)
         if config.trust is not None:
             config.trust.verify_server(self.chain, name if config.verify_hostname else None, now)
             verified_name = name if config.verify_hostname else None

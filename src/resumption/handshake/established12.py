@@ -17,7 +17,17 @@ from resumption.session.model import SessionData
 from resumption.wire import messages12
 from resumption.wire.messages import ClientHello
 
-__all__ = ["ClientConnected", "Exporter", "Keys", "RecordedTranscript", "ServerConnected", "fits_suite"]
+__all__ = [
+    "ClientConnected",
+    "Exporter",
+    "Keys",
+    "RecordedTranscript",
+    "ServerConnected",
+    "fits_suite",
+    "usable_schemes",
+]
+
+_RSA_SIGN, _ECDSA_SIGN = 1, 64  # ClientCertificateType; the second is for EdDSA keys too
 
 
 class RecordedTranscript(Transcript):
@@ -67,6 +77,16 @@ class Keys:
 def fits_suite(scheme: int, suite: SuiteFacts) -> bool:
     """Whether a signature scheme is of the suite's kind: Ed25519 counts as ECDSA. RFC 8422, section 5.1.3."""
     return (SCHEMES[scheme].key_type in ("RSA", "RSA-PSS")) == (suite.authentication == "RSA")
+
+
+def usable_schemes(schemes: tuple[int, ...], certificate_types: bytes) -> tuple[int, ...]:
+    """Those of a server's ``schemes`` for keys of a type that it takes. RFC 5246, section 7.4.4; RFC 8422, 5.5."""
+    return tuple(
+        scheme
+        for scheme in schemes
+        if scheme in SCHEMES
+        and (_RSA_SIGN if SCHEMES[scheme].key_type in ("RSA", "RSA-PSS") else _ECDSA_SIGN) in certificate_types
+    )
 
 
 @frozen

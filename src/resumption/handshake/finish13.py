@@ -8,6 +8,7 @@ from __future__ import annotations
 from resumption.config import ServerConfig
 from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
+from resumption.crypto.chain_schemes import check_chain_schemes
 from resumption.crypto.protection import RecordOpener13
 from resumption.crypto.schedule13 import HandshakeSecrets, MasterSecrets
 from resumption.crypto.signatures import certificate_verify_content, verify
@@ -31,7 +32,8 @@ __all__ = [
 ]
 
 _TLS13 = int(ProtocolVersion.TLSv1_3)
-_ASKED = frozenset({int(ExtensionType.signature_algorithms)})  # what our CertificateRequest holds
+# what our CertificateRequest holds
+_ASKED = frozenset({int(ExtensionType.signature_algorithms), int(ExtensionType.signature_algorithms_cert)})
 
 
 @frozen
@@ -87,6 +89,7 @@ class ExpectCertificate(Handshaking13):
         for entry in message.certificate_list:
             check_response(_ASKED, entry.extensions, Place.CT)
         chain = tuple(entry.cert_data for entry in message.certificate_list)
+        check_chain_schemes(chain, config.certificate_schemes)
         if config.trust is not None:
             config.trust.verify_client(chain, now)
         return ExpectCertificateVerify(

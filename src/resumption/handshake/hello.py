@@ -64,6 +64,7 @@ _PARSERS: dict[int, tuple[_Parser, _Parser]] = {
 _SERVER_NAME = int(ExtensionType.server_name)
 _SUPPORTED_GROUPS = int(ExtensionType.supported_groups)
 _SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
+_SIGNATURE_ALGORITHMS_CERT = int(ExtensionType.signature_algorithms_cert)
 _ALPN = int(ExtensionType.application_layer_protocol_negotiation)
 _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
 _PSK_MODES = int(ExtensionType.psk_key_exchange_modes)
@@ -94,6 +95,7 @@ class ClientHelloFacts:
 
     __slots__ = (
         "alpn",
+        "certificate_schemes",
         "extended_master_secret",
         "groups",
         "has_psk_modes",
@@ -117,6 +119,7 @@ class ClientHelloFacts:
     versions: tuple[int, ...]  # the versions offered, best first. RFC 9846, section 4.3.1 [8446: 4.2.1]
     groups: tuple[int, ...] | None  # supported_groups
     schemes: tuple[int, ...] | None  # signature_algorithms
+    certificate_schemes: tuple[int, ...]  # signature_algorithms_cert, or else signature_algorithms
     alpn: tuple[bytes, ...]  # the application protocols offered
     key_shares: tuple[tuple[int, bytes], ...] | None
     psk: extensions.OfferedPsks | None
@@ -148,7 +151,8 @@ class ClientHelloFacts:
         self.server_name = name.lower().removesuffix(".") if name else ""
         self.versions = _best_first(versions)
         self.groups = value(_SUPPORTED_GROUPS)
-        self.schemes = value(_SIGNATURE_ALGORITHMS)
+        self.schemes = schemes = value(_SIGNATURE_ALGORITHMS)
+        self.certificate_schemes = value(_SIGNATURE_ALGORITHMS_CERT, schemes or ())
         self.alpn = value(_ALPN, ())
         self.key_shares = value(_KEY_SHARE)
         self.psk = value(_PRE_SHARED_KEY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resumption.config import ServerConfig
 from resumption.crypto.certificates import CertifiedKey
+from resumption.crypto.signatures import curve_group
 from resumption.crypto.suites import SUITES, SuiteFacts
 from resumption.errors import HandshakeFailure
 from resumption.handshake.established12 import fits_suite
@@ -25,7 +26,10 @@ def choose_suite(
     config: ServerConfig, facts: ClientHelloFacts, schemes: tuple[int, ...]
 ) -> tuple[SuiteFacts, CertifiedKey, int]:
     """Our first suite that the client offers and for which there is a certificate that it can check."""
-    keys = config.keys_for(facts.server_name or None)
+    keys = config.keys_for(facts.server_name or None, facts.certificate_schemes)
+    if facts.groups is not None:  # a key on a curve that the client did not list is none it can check: RFC 8422, 5.3
+        groups = facts.groups
+        keys = tuple([key for key in keys if (curve := curve_group(key.public_key)) is None or curve in groups])
     for number in config.suites_12:
         if number not in facts.hello.cipher_suites:
             continue

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from resumption.config import ServerConfig
 from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
+from resumption.crypto.chain_schemes import check_chain_schemes
 from resumption.crypto.groups import KeyShare, generate
 from resumption.crypto.schedule12 import MasterSecret12
 from resumption.crypto.signatures import sign, verify
@@ -297,6 +298,7 @@ class ExpectCertificate(State):
         if not chain and config.client_auth == "required":
             # In TLS 1.2 there is no alert of its own for this. RFC 5246, section 7.4.6.
             raise HandshakeFailure("this server requires a client certificate")
+        check_chain_schemes(chain, config.certificate_schemes)
         if chain and config.trust is not None:
             config.trust.verify_client(chain, config.clock())
         self.opening.transcript.add(raw)

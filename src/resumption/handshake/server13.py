@@ -49,7 +49,7 @@ from resumption.wire.messages import (
     EncryptedExtensions,
     Finished,
 )
-from resumption.wire.templates import pack_extension, pack_server_hello, pack_share
+from resumption.wire.templates import pack_extension, pack_server_hello, pack_share, signature_extensions
 
 __all__ = [
     "AwaitAdmission",
@@ -67,7 +67,6 @@ _COOKIE = int(ExtensionType.cookie)
 _EARLY_DATA = int(ExtensionType.early_data)
 _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
 _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
-_SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
 _SELECTED_VERSION = extensions.pack_supported_versions_server(_TLS13)
 _VERSION_EXTENSION = pack_extension(_SUPPORTED_VERSIONS, _SELECTED_VERSION)
 _MAX_IDENTITIES = 8  # tried per hello; the rest is ignored
@@ -373,7 +372,7 @@ def answer(
         schemes = facts.schemes
         if schemes is None:
             raise MissingExtension("the ClientHello has no signature_algorithms")
-        selected = config.select_certificate(facts.server_name or None, schemes)
+        selected = config.select_certificate(facts.server_name or None, schemes, facts.certificate_schemes)
         if selected is None:
             raise HandshakeFailure("the client can check none of this server's certificates")
     transcript.add(choice.raw)
@@ -420,9 +419,7 @@ def answer(
     if selected is not None:
         if config.client_auth != "none":
             asked = True
-            flight += CertificateRequest(
-                b"", {_SIGNATURE_ALGORITHMS: extensions.pack_signature_algorithms(config.schemes)}
-            ).pack()
+            flight += CertificateRequest(b"", signature_extensions(config.schemes, config.certificate_schemes)).pack()
         key, scheme = selected
         flight += config.certificate_messages[key]
         transcript.add(flight)

@@ -14,9 +14,15 @@ from functools import lru_cache
 from itertools import islice
 from struct import Struct
 
+from resumption.constants import ExtensionType
 from resumption.errors import UsageError
 from resumption.wire.codec import uint16_list
-from resumption.wire.extensions import OfferedPsks, pack_pre_shared_key_client
+from resumption.wire.extensions import (
+    OfferedPsks,
+    pack_pre_shared_key_client,
+    pack_signature_algorithms,
+    pack_signature_algorithms_cert,
+)
 from resumption.wire.messages import ClientHello, ServerHello
 
 __all__ = [
@@ -26,6 +32,7 @@ __all__ = [
     "pack_one_pre_shared_key",
     "pack_server_hello",
     "pack_share",
+    "signature_extensions",
 ]
 
 _HEADER = ClientHello.msg_type << 24
@@ -92,6 +99,20 @@ def pack_extension(number: int, body: bytes) -> bytes:
     if len(body) > _LONGEST_BLOCK:
         raise UsageError(f"an extension of {len(body)} bytes does not fit two bytes of length")
     return (number << 16 | len(body)).to_bytes(4) + body
+
+
+@lru_cache(64)
+def _signature_extensions(schemes: tuple[int, ...], certificate_schemes: tuple[int, ...] | None) -> dict[int, bytes]:
+    bodies = {int(ExtensionType.signature_algorithms): pack_signature_algorithms(schemes)}
+    if certificate_schemes is not None and certificate_schemes != schemes:
+        bodies[int(ExtensionType.signature_algorithms_cert)] = pack_signature_algorithms_cert(certificate_schemes)
+    return bodies
+
+
+def signature_extensions(schemes: tuple[int, ...], certificate_schemes: tuple[int, ...] | None) -> dict[int, bytes]:
+    """What a ClientHello or CertificateRequest says of signatures: signature_algorithms, and the other list only where
+    it says something else. RFC 9846, section 4.3.3. Remembered: a server says the same to every client."""
+    return dict(_signature_extensions(schemes, certificate_schemes))
 
 
 def pack_share(group: int, share: bytes) -> bytes:

@@ -55,7 +55,7 @@ class Ours:
             "minimum_version": terms.version,
             "maximum_version": terms.version,
             "suites": (int(terms.suite),),
-            "groups": (GROUP,),
+            "groups": (GROUP, int(NamedGroup.secp256r1)),  # the second for the certificate's key: TLS 1.2 asks for it
         }
         self._terms = terms
         self.handshakes = 0
