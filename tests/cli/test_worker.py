@@ -18,7 +18,8 @@ from resumption import ClientContext
 from resumption.cli import worker as worker_module
 from resumption.cli.certificates import Certificates
 from resumption.cli.pages import make_request, parse_answer
-from resumption.cli.worker import Worker, WorkerSettings, ticket_keys
+from resumption.cli.sources import ticket_keys
+from resumption.cli.worker import Worker, WorkerSettings
 from resumption.constants import ProtocolVersion
 from resumption.errors import AlertReceived, ConfigurationError
 from resumption.streams.blocking import Stream

@@ -8,8 +8,10 @@ import typer
 
 from resumption import __version__
 from resumption.cli.bench.command import bench
+from resumption.cli.cache import cache
 from resumption.cli.connect import connect
 from resumption.cli.demo.command import demo
+from resumption.cli.keys import keys
 from resumption.cli.output import for_people
 from resumption.cli.serve import serve
 from resumption.cli.session import sessions
@@ -44,6 +46,8 @@ application.command()(demo)
 application.command()(connect)
 application.command()(serve)
 application.add_typer(sessions, name="session")
+application.add_typer(cache, name="cache")
+application.add_typer(keys, name="keys")
 application.add_typer(bench, name="bench")
 
 

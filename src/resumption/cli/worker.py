@@ -17,15 +17,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from resumption import ServerContext, TicketKeys
+from resumption import ServerContext
 from resumption.cli.census import Census
 from resumption.cli.pages import connection_facts, make_answer, read_request
 from resumption.cli.processes import Line, describe, line_out, lines_in
+from resumption.cli.sources import ticket_keys
 from resumption.errors import Error
 from resumption.streams.blocking import Stream
 from resumption.streams.sockets import send_at_once
 
-__all__ = ["Worker", "WorkerSettings", "ticket_keys"]
+__all__ = ["Worker", "WorkerSettings"]
 
 _LINGER_S = 2.0  # for a client that does not close after we did
 _END_WAIT_S = 2.0  # for connections that are running at the end
@@ -57,16 +58,6 @@ class WorkerSettings:
     client_ca: str | None = None
     echo: bool = False
     timeout_s: float = 30.0
-
-
-def ticket_keys(tickets: str) -> TicketKeys:
-    """The keys of a secret that is given as text, as ``file:PATH`` or as ``env:NAME``. `ConfigurationError`."""
-    kind, _, rest = tickets.partition(":")
-    if kind == "file":
-        return TicketKeys.from_file(rest)
-    if kind == "env":
-        return TicketKeys.from_environment(rest)
-    return TicketKeys.from_secret(tickets)
 
 
 class Worker:

@@ -9,6 +9,8 @@ What a store may offer beyond the protocol, and users of stores look for:
 - ``put_if_absent(key, value, expires_at)`` lets several nodes agree on a value (`resumption.session.rotation`).
 - ``asynchronous()`` makes an `AsyncSessionStore` on the same data. Without it asyncio programs use threads.
 - ``continuity()`` tells whether marks may have been lost (`Continuity`).
+- ``entries(prefix, limit)`` lists values (`StoredEntry`), ``clear(prefix)`` drops them, ``describe()`` returns a dict
+  of facts about the store: for operators, not for handshakes.
 - ``is_local``, if true, says that no call ever waits for another process.
 
 One thing makes a store fit for sessions: `SessionStore.take` and `SessionStore.add_once` are atomic among all users of
@@ -26,10 +28,18 @@ from typing import NamedTuple, Protocol, TypeAlias, cast
 from resumption.errors import ConfigurationError, Error
 from resumption.session.stores.addresses import split_url
 
-__all__ = ["AsyncSessionStore", "Continuity", "Entry", "SessionStore", "open_store"]
+__all__ = ["AsyncSessionStore", "Continuity", "Entry", "SessionStore", "StoredEntry", "open_store"]
 
 Entry: TypeAlias = "tuple[str, bytes, float]"
 """What `SessionStore.put` takes: key, value, and the end in seconds since the epoch."""
+
+
+class StoredEntry(NamedTuple):
+    """What a store shows of a value to whoever looks after it: never the value."""
+
+    key: str
+    length: int  # bytes, as sealed
+    expires_at: float
 
 
 class SessionStore(Protocol):

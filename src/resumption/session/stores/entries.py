@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from resumption.errors import StoreError
 
-__all__ = ["LONGEST_VALUE", "first_live", "pack_entry", "seconds_left", "unpack_entry"]
+__all__ = ["LONGEST_VALUE", "first_live", "moment_of", "pack_entry", "seconds_left", "unpack_entry"]
 
 LONGEST_VALUE = 65_536  # bytes
 
@@ -32,6 +32,12 @@ def unpack_entry(entry: object, now: float) -> bytes | None:
     if not isinstance(entry, bytes) or len(entry) < _MOMENT.size or not now < _MOMENT.unpack_from(entry)[0]:
         return None
     return entry[_MOMENT.size :]
+
+
+def moment_of(head: bytes) -> float:
+    """When an entry ends, from its first eight bytes; seconds since the epoch."""
+    moment: float = _MOMENT.unpack(head)[0]
+    return moment
 
 
 def first_live(entries: Iterable[object], now: float) -> bytes | None:

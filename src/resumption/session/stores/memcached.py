@@ -160,6 +160,20 @@ class MemcachedStore:
                 keeps = keeps and settings.get(b"evictions") in (b"off", False)
         return Continuity(identity=identity.hexdigest(), evicted=evicted, keeps_marks=keeps)
 
+    def describe(self) -> dict[str, object]:
+        """Facts for operators, of all servers together; the time is the first one's."""
+        with self._answers():
+            every = [client.stats() for client in self._clients.values()]
+        return {
+            "kind": "memcached",
+            "server": every[0][b"version"].decode("ascii", "replace"),
+            "values": sum(int(facts[b"curr_items"]) for facts in every),
+            "bytes": sum(int(facts[b"bytes"]) for facts in every),
+            "memory limit": sum(int(facts[b"limit_maxbytes"]) for facts in every),
+            "evicted": sum(int(facts[b"evictions"]) for facts in every),
+            "time": float(int(every[0][b"time"])),
+        }
+
     def close(self) -> None:
         """Close the connections."""
         self._is_closed = True

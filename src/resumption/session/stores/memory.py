@@ -6,6 +6,7 @@ because two processes that both believed to hold the only copy of a value would 
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Self
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session import forking
-from resumption.session.store import Continuity
+from resumption.session.store import Continuity, StoredEntry
 from resumption.session.stores.addresses import Options, parse_local
 
 __all__ = ["MemoryStore"]
@@ -130,6 +131,32 @@ class MemoryStore:
     def continuity(self) -> Continuity:
         """Whether the store is still what it was: this object, in this process."""
         return Continuity(identity=self._identity, evicted=0, keeps_marks=True)
+
+    def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
+        """Some of the values whose keys begin with ``prefix``, ``limit`` at most."""
+        now = self._clock()
+        with self._lock:
+            self._check_open()
+            found = (
+                StoredEntry(key, len(value), expires_at)
+                for key, (value, expires_at) in self._values.items()
+                if key.startswith(prefix) and now < expires_at
+            )
+            return list(itertools.islice(found, limit))
+
+    def clear(self, prefix: str) -> int:
+        """Drop the values whose keys begin with ``prefix``. Returns how many there were."""
+        with self._lock:
+            self._check_open()
+            keys = [key for key in self._values if key.startswith(prefix)]
+            for key in keys:
+                self._drop(key)
+            return len(keys)
+
+    def describe(self) -> dict[str, object]:
+        """Facts for operators."""
+        with self._lock:
+            return {"kind": "memory", "values": len(self._values), "marks": len(self._marks), "bytes": self._bytes}
 
     def close(self) -> None:
         """Forget everything."""

@@ -26,14 +26,15 @@ from redis.sentinel import Sentinel
 
 from resumption.errors import StoreError
 from resumption.session import forking
-from resumption.session.store import Continuity, Entry
-from resumption.session.stores.entries import first_live, pack_entry, unpack_entry
+from resumption.session.store import Continuity, Entry, StoredEntry
+from resumption.session.stores.entries import first_live, moment_of, pack_entry, unpack_entry
 from resumption.session.stores.redis_access import (
     CHECK_EVERY_S,
     MAY_EVICT,
     RedisAccess,
     continuity_of,
     expiry_of,
+    literal,
     mark_name,
     retries,
     sentinel_names,
@@ -168,6 +169,44 @@ class RedisStore:
                     client.set(name, secrets.token_hex(16), nx=True)
                     tokens[number] = client.get(name)
             return continuity_of(infos, tokens)
+
+    def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
+        """Some of the values whose keys begin with ``prefix``, ``limit`` at most."""
+        found: list[StoredEntry] = []
+        with self._connected() as client:
+            for name in client.scan_iter(match=value_name(literal(prefix)) + "*", count=500):
+                head, length = client.getrange(name, 0, 7), client.strlen(name)
+                if length > len(head) == 8:
+                    key = name.decode("ascii", "replace").removeprefix(value_name(""))
+                    found.append(StoredEntry(key, length - 8, moment_of(head)))
+                if len(found) >= limit:
+                    break
+        return found
+
+    def clear(self, prefix: str) -> int:
+        """Drop the values whose keys begin with ``prefix``. Returns how many there were."""
+        dropped = 0
+        with self._connected() as client:
+            for name in client.scan_iter(match=value_name(literal(prefix)) + "*", count=500):
+                dropped += client.delete(name)
+        return dropped
+
+    def describe(self) -> dict[str, object]:
+        """Facts for operators, of one of the primaries."""
+        with self._connected() as client:
+            node = {"target_nodes": client.get_primaries()[0]} if self._is_cluster else {}
+            info = client.info(**node)
+            seconds, microseconds = client.time(**node)
+        return {
+            "kind": "redis",
+            "server": info.get("valkey_version", info["redis_version"]),
+            "bytes": info["used_memory"],
+            "policy": info["maxmemory_policy"],
+            "memory limit": info["maxmemory"],
+            "evicted": info["evicted_keys"],
+            "replicas": info.get("connected_slaves", 0),
+            "time": seconds + microseconds / 1e6,
+        }
 
     def close(self) -> None:
         """Close the connections."""

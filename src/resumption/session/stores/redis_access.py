@@ -30,6 +30,7 @@ __all__ = [
     "continuity_of",
     "expiry_of",
     "keeps_marks",
+    "literal",
     "mark_name",
     "retries",
     "sentinel_names",
@@ -149,6 +150,11 @@ def retries(kind: type[Any]) -> Any:
 def value_name(key: str) -> str:
     """Under which name a value lies."""
     return f"v:{key}"
+
+
+def literal(prefix: str) -> str:
+    """``prefix`` for a pattern of SCAN, where some characters mean others."""
+    return re.sub(r"([\\*?\[\]^-])", r"\\\1", prefix)
 
 
 def mark_name(key: str) -> str:

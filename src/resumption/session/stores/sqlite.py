@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 from resumption.errors import ConfigurationError, StoreError
-from resumption.session.store import Continuity, Entry
+from resumption.session.store import Continuity, Entry, StoredEntry
 from resumption.session.stores.addresses import Options, parse_local
 from resumption.session.stores.sqlite_file import Layout, SQLiteFile, count
 
@@ -62,6 +63,11 @@ _SWEEP_MARKS = (
     "DELETE FROM marks WHERE key IN (SELECT key FROM marks WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
 )
 _EVICT = "DELETE FROM records WHERE rowid IN (SELECT rowid FROM records ORDER BY expires_at LIMIT ?)"
+_LIST = (
+    "SELECT key, length(value), expires_at FROM records WHERE substr(key, 1, length(?)) = ? AND expires_at > ? "
+    "ORDER BY expires_at LIMIT ?"
+)
+_CLEAR = "DELETE FROM records WHERE substr(key, 1, length(?)) = ?"
 _COUNT_RECORDS = "SELECT count(*) FROM records"
 _COUNT_MARKS = "SELECT count(*) FROM marks"
 
@@ -191,6 +197,35 @@ class SQLiteStore(SQLiteFile):
         with self._connected() as connection:
             (token,) = connection.execute("SELECT token FROM identity").fetchone()
         return Continuity(identity=f"{token.hex()} {_boot_id()}", evicted=0, keeps_marks=True)
+
+    def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
+        """Some of the values whose keys begin with ``prefix``, ``limit`` at most, those that end first."""
+        with self._connected() as connection:
+            rows = connection.execute(_LIST, (prefix, prefix, self._clock(), limit)).fetchall()
+        return [StoredEntry(*row) for row in rows]
+
+    def clear(self, prefix: str) -> int:
+        """Drop the values whose keys begin with ``prefix``. Returns how many there were."""
+        with self._connected() as connection:
+            return connection.execute(_CLEAR, (prefix, prefix)).rowcount
+
+    def describe(self) -> dict[str, object]:
+        """Facts for operators."""
+        with self._connected() as connection:
+            pages = count(connection, "PRAGMA page_count") * count(connection, "PRAGMA page_size")
+            (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+            (check,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            return {
+                "kind": "sqlite",
+                "values": count(connection, _COUNT_RECORDS),
+                "marks": count(connection, _COUNT_MARKS),
+                "bytes": pages,
+                "file": str(self._path),
+                "mode": f"{stat.S_IMODE(self._path.stat().st_mode):04o}",
+                "journal": mode,
+                "check": check,
+                "version": sqlite3.sqlite_version,
+            }
 
     def __len__(self) -> int:
         """How many values there are, expired ones included until they are swept."""
