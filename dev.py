@@ -337,7 +337,7 @@ def matrix(python: Interpreter, arguments: list[str]) -> int:
 
 
 def docs(python: Interpreter, arguments: list[str]) -> int:
-    pages = (ROOT / "docs" / "states.py", ROOT / "docs" / "reference.py", ROOT / "docs" / "openssl.py")
+    pages = [ROOT / "docs" / f"{page}.py" for page in ("states", "reference", "openssl", "conformance")]
     return max(subprocess.call([python.executable, str(page), *arguments]) for page in pages)
 
 
