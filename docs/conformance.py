@@ -35,10 +35,10 @@ TITLES = {
 HEADER = """\
 # Conformance
 
-Drawn by docs/conformance.py from docs/requirements and the tests; change those, then run `python3 dev.py docs`. Each row
-is a normative sentence (MUST, MUST NOT, SHALL, REQUIRED) in our own words, under its section and its place among the
-normative sentences there. Beside it stand the tests that fail if it is broken, or the reason why there is none. **open**
-means that neither is there yet.
+Drawn by docs/conformance.py from docs/requirements and the tests; change those, then run `python3 dev.py docs`. Each
+row is a normative sentence (MUST, MUST NOT, SHALL, REQUIRED) in our own words, under its section and its place among
+the normative sentences there. Beside it stand the tests that fail if it is broken, or the reason why there is none.
+**open** means that neither is there yet.
 
 `python3 dev.py test -k NAME` runs a test by its name.
 """
