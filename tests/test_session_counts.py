@@ -17,6 +17,7 @@ from resumption.errors import ConfigurationError, InternalError, ReferenceCountE
 from resumption.session.model import APPLICATION
 from tests.handshake.pairs import TLS12, TLS13, VERSIONS, Pair, World, pump
 from tests.pki import Pki
+from tests.processes import TIME_LIMIT
 
 both = pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
 
@@ -535,7 +536,7 @@ def test_an_expired_session_is_a_timeout(world: World, version: int) -> None:
 def test_with_a_store_a_single_use_session_is_spent_once_wherever(world: World, tmp_path: Path) -> None:
     """Also at the server that issued it, which does not keep a copy of its own."""
     url = f"sqlite://{tmp_path}/sessions.db"
-    settings: dict[str, Any] = {"tickets": world.tickets, "store": url, "stateful": True}
+    settings: dict[str, Any] = {"tickets": world.tickets, "store": url, "stateful": True, "store_timeout": TIME_LIMIT}
     with (
         world.server_context(**settings) as issuer,
         world.server_context(**settings) as other,
@@ -545,6 +546,7 @@ def test_with_a_store_a_single_use_session_is_spent_once_wherever(world: World, 
         session = pair.client.get1_session()
         assert session is not None
         pair.free()
+        assert issuer.flush_store(TIME_LIMIT)
         assert len(issuer.sessions) == 0
         reused = []
         for servers in (other, issuer, other):

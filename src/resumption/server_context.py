@@ -238,6 +238,13 @@ class ServerContext(Context[ServerConfig]):
         if self._own_keys is not None:
             self._own_keys.close()
 
+    def flush_store(self, timeout_s: float) -> bool:
+        """Wait until the store has all sessions that were issued so far: before a worker is replaced, say.
+
+        False if that takes longer than ``timeout_s`` seconds. Without a store there is nothing to wait for.
+        """
+        return self._shared is None or self._shared.sessions.flush(timeout_s)
+
     async def aclose(self) -> None:
         """As `close`, from an event loop in which connections were served: what it has of the store is closed, too."""
         if self._shared is not None:
