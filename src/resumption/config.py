@@ -22,7 +22,6 @@ from resumption.constants import (
     MAX_TICKET_LIFETIME_S,
     ExtensionType,
     ProtocolVersion,
-    PskKeyExchangeMode,
 )
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.chain_schemes import by_preference
@@ -39,8 +38,9 @@ from resumption.session.replay import ReplayRegister
 from resumption.session.tickets import TicketProtection
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions, messages12
+from resumption.wire.grease import Grease
 from resumption.wire.messages import Certificate, CertificateEntry
-from resumption.wire.templates import ClientHelloTemplate, signature_extensions
+from resumption.wire.templates import ClientHelloTemplate, constant_extensions
 
 __all__ = ["FRAGMENT_MODES", "ClientConfig", "Config", "ServerConfig"]
 
@@ -177,6 +177,7 @@ class ClientConfig(Config):
     certified_key: CertifiedKey | None = None
     isolation: str = ""  # part of every cache key: sessions of two labels never mix
     max_fragment_length: int | None = None  # bytes, RFC 6066: 512, 1024, 2048 or 4096; record_size_limit replaces it
+    grease: bool = True  # RFC 8701: offer values that mean nothing, in every list of the hello
     ticket_request: tuple[int, int] | None = None  # RFC 9149: tickets wanted after a full handshake, and a resumed one
 
     def __post_init__(self) -> None:
@@ -215,17 +216,18 @@ class ClientConfig(Config):
         )
         return _remember(self._policies, key, policy)
 
-    def hello_template(self, server_name: str) -> ClientHelloTemplate:
+    def hello_template(self, server_name: str, grease: Grease | None = None) -> ClientHelloTemplate:
         """The constant part of every ClientHello that asks for ``server_name``; empty asks for none."""
-        template = self._templates.get(server_name)
+        key = (server_name, grease)
+        template = self._templates.get(key)
         if template is not None:
             return template
         bodies: dict[int, bytes] = {}
         if server_name:
             bodies[int(ExtensionType.server_name)] = extensions.pack_server_name(server_name)
-        bodies.update(self.hello_extensions)
+        bodies.update(self.hello_extensions if grease is None else grease.extensions(self.hello_extensions))
         template = ClientHelloTemplate(bodies, int(ExtensionType.session_ticket))
-        return _remember(self._templates, server_name, template)
+        return _remember(self._templates, key, template)
 
     # What was computed for the servers that this configuration was used with: 0.1 us to look up; making anew takes 4 us
     # for a policy, 10 us for a template and 2 us for a key.
@@ -235,7 +237,7 @@ class ClientConfig(Config):
         return {}
 
     @cached_property
-    def _templates(self) -> dict[str, ClientHelloTemplate]:
+    def _templates(self) -> dict[tuple[str, Grease | None], ClientHelloTemplate]:
         return {}
 
     @cached_property
@@ -245,40 +247,16 @@ class ClientConfig(Config):
     @cached_property
     def hello_extensions(self) -> dict[int, bytes]:
         """The bodies of the ClientHello extensions that are the same for every connection, in the order sent."""
-        bodies = {
-            ExtensionType.supported_groups: extensions.pack_supported_groups(
-                self.groups if self.maximum_version >= ProtocolVersion.TLSv1_3 else self.groups_12
-            ),
-            **signature_extensions(self.schemes, self.certificate_schemes),
-        }
-        if self.record_size_limit is not None:
-            highest = MAX_PLAINTEXT_LENGTH + (self.maximum_version >= ProtocolVersion.TLSv1_3)
-            bodies[ExtensionType.record_size_limit] = extensions.pack_record_size_limit(
-                min(self.record_size_limit, highest)
-            )
-        if self.max_fragment_length is not None:
-            mode = FRAGMENT_MODES[self.max_fragment_length]
-            bodies[ExtensionType.max_fragment_length] = extensions.pack_max_fragment_length(mode)
-        if self.minimum_version <= ProtocolVersion.TLSv1_2:
-            bodies[ExtensionType.ec_point_formats] = extensions.pack_ec_point_formats(b"\x00")
-            bodies[ExtensionType.extended_master_secret] = extensions.pack_extended_master_secret()
-            bodies[ExtensionType.renegotiation_info] = extensions.pack_renegotiation_info(b"")
-            bodies[ExtensionType.session_ticket] = b""
-        if self.maximum_version < ProtocolVersion.TLSv1_3:
-            if self.alpn:
-                bodies[ExtensionType.application_layer_protocol_negotiation] = extensions.pack_alpn(self.alpn)
-            return {int(number): body for number, body in bodies.items()}
-        if self.alpn:
-            bodies[ExtensionType.application_layer_protocol_negotiation] = extensions.pack_alpn(self.alpn)
-        bodies[ExtensionType.supported_versions] = extensions.pack_supported_versions_client(
-            tuple(range(self.maximum_version, self.minimum_version - 1, -1))
+        return constant_extensions(
+            versions=tuple(range(self.maximum_version, self.minimum_version - 1, -1)),
+            groups=self.groups if self.maximum_version >= ProtocolVersion.TLSv1_3 else self.groups_12,
+            schemes=self.schemes,
+            certificate_schemes=self.certificate_schemes,
+            alpn=self.alpn,
+            record_size_limit=self.record_size_limit,
+            max_fragment_mode=FRAGMENT_MODES[self.max_fragment_length] if self.max_fragment_length else None,
+            ticket_request=self.ticket_request,
         )
-        if self.ticket_request is not None:
-            bodies[ExtensionType.ticket_request] = extensions.pack_ticket_request_client(self.ticket_request)
-        bodies[ExtensionType.psk_key_exchange_modes] = extensions.pack_psk_key_exchange_modes(
-            bytes([PskKeyExchangeMode.psk_dhe_ke])
-        )
-        return {int(number): body for number, body in bodies.items()}
 
     def peer_key(self, server_name: str, purpose: str = "") -> bytes:
         """The client cache's key for sessions with ``server_name``: every setting that a session must agree with.
@@ -343,6 +321,7 @@ class ServerConfig(Config):
     host_rule: str = ""  # name of the virtual host rule, part of the partition
     listener: str = ""  # label of the listener, part of the partition
     clock_skew_s: float = 60.0
+    grease: bool = False  # RFC 8701: extensions that mean nothing in CertificateRequest and NewSessionTicket
     cookies: CookieKeys | None = None
     accept_foreign_tickets: bool = False  # made by another program under the same OpenSSL keys: they name no partition
     max_early_data: int = 0

@@ -201,8 +201,9 @@ def issued(events: list[Event]) -> list[Session]:
 class World:
     """One certificate authority, one clock, one source of randomness: settings for any number of connections."""
 
-    def __init__(self, pki: Pki, *, seed: int | str = 0, leaf: Credential | None = None) -> None:
+    def __init__(self, pki: Pki, *, seed: int | str = 0, leaf: Credential | None = None, grease: bool = True) -> None:
         self.pki = pki
+        self.grease = grease  # whether clients offer values that mean nothing
         self.clock = Clock()
         self.random = Random(seed)
         self.leaf = leaf if leaf is not None else pki.ed25519
@@ -224,6 +225,7 @@ class World:
     def client_config(self, **changes: Any) -> ClientConfig:
         settings: dict[str, Any] = {
             "trust": trust(self.pki.trust_pem),
+            "grease": self.grease,
             "clock": self.clock,
             "random": self.random,
             "groups": CURVES,
@@ -239,6 +241,7 @@ class World:
     def client_context(self, **changes: Any) -> ClientContext:
         settings: dict[str, Any] = {
             "trust": self.pki.trust_pem,
+            "grease": self.grease,
             "clock": self.clock,
             "random": self.random,
             "groups": CURVES,

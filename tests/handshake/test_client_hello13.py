@@ -145,7 +145,8 @@ def test_f48_a_psk_without_key_exchange_is_refused(world: World) -> None:
 
 
 def test_a_client_offers_psk_dhe_ke_and_nothing_else(world: World) -> None:
-    assert server13_for(world).hello.extensions[E.psk_key_exchange_modes] == b"\x01\x01"
+    assert server13_for(world, grease=False).hello.extensions[E.psk_key_exchange_modes] == b"\x01\x01"
+    assert 0 not in server13_for(world).hello.extensions[E.psk_key_exchange_modes][1:]
 
 
 @pytest.mark.parametrize("suite", [0x1301, 0x1303])
@@ -400,7 +401,7 @@ def test_messages_behind_a_retry_wait_for_nobody(world: World) -> None:
 
 
 def test_a_client_hello_says_what_the_configuration_says(world: World) -> None:
-    subject = Connection(world.client_config(alpn=(b"h2",)), server_name="localhost")
+    subject = Connection(world.client_config(alpn=(b"h2",), grease=False), server_name="localhost")
     hello = Server13(subject, certified(world.leaf)).hello
     bodies = hello.extensions
     assert hello.legacy_version == 0x0303
@@ -427,7 +428,7 @@ def test_only_the_record_of_the_first_hello_says_3_1(world: World, version: int)
 
 
 def test_a_client_for_tls13_alone_says_nothing_of_tls12(world: World) -> None:
-    hello = server13_for(world, minimum_version=TLS13).hello
+    hello = server13_for(world, minimum_version=TLS13, grease=False).hello
     assert ext.parse_supported_versions_client(hello.extensions[E.supported_versions]) == (TLS13,)
     assert not {E.extended_master_secret, E.session_ticket, E.renegotiation_info} & hello.extensions.keys()
 

@@ -15,6 +15,7 @@ from resumption.session.model import Session
 from resumption.wire.messages import ClientHello
 from resumption.wire.records import RecordReader
 from tests.handshake.pairs import TLS12, TLS13, VERSIONS, Pair, World, feed
+from tests.pki import Pki
 
 HYBRID, X25519, P256 = int(G.X25519MLKEM768), int(G.x25519), int(G.secp256r1)
 every_group = pytest.mark.parametrize("group", GROUPS, ids=lambda group: G(group).name)
@@ -26,6 +27,12 @@ def hello_of(connection: Connection) -> ClientHelloFacts:
     record = reader.next_record()
     assert record is not None
     return ClientHelloFacts(ClientHello.parse(record[2][4:]))
+
+
+@pytest.fixture
+def world(pki: Pki) -> World:
+    """Without GREASE, so that shares can be counted; `tests.handshake.test_grease` has it."""
+    return World(pki, grease=False)
 
 
 def shares_of(connection: Connection) -> tuple[int, ...]:

@@ -38,6 +38,7 @@ from resumption.session.gate import offerable
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Reason
 from resumption.wire import extensions
+from resumption.wire.grease import grease_for
 from resumption.wire.messages import ClientHello, ServerHello
 from resumption.wire.templates import pack_one_key_share, pack_one_pre_shared_key
 
@@ -95,9 +96,13 @@ def start_client(
             reason = Reason.NOTHING_TO_OFFER
         if reason is not None:
             session = None
-    template = config.hello_template(server_name if send_server_name else "")
-    bodies = dict(template.extensions)
     session_id = b""
+    if config.maximum_version >= _TLS13 and config.middlebox_compatibility:
+        session_id = config.random(32)
+    random = config.random(32)
+    grease = grease_for(random) if config.grease else None
+    template = config.hello_template(server_name if send_server_name else "", grease)
+    bodies = dict(template.extensions)
     shares: tuple[KeyShare, ...] = ()
     if config.maximum_version >= _TLS13:
         groups = config.share_groups
@@ -105,12 +110,13 @@ def start_client(
             groups = (data.group,)  # what the server took then it takes now
         shares = tuple([generate(group) for group in groups])
         if len(shares) == 1:
-            bodies[_KEY_SHARE] = pack_one_key_share(shares[0].group, shares[0].public)
+            before = grease.key_share if grease is not None else b""
+            bodies[_KEY_SHARE] = pack_one_key_share(shares[0].group, shares[0].public, before)
         else:
             pairs = tuple([(share.group, share.public) for share in shares])
+            if grease is not None and pairs:
+                pairs = ((grease.group, b"\0"), *pairs)
             bodies[_KEY_SHARE] = extensions.pack_key_share_client(pairs)
-        if config.middlebox_compatibility:
-            session_id = config.random(32)
     version = data.version if session is not None else 0
     is_early = False
     if early_size:
@@ -133,11 +139,12 @@ def start_client(
         session_id = data.session_id
         if _SESSION_TICKET in bodies:
             bodies[_SESSION_TICKET] = data.ticket
+    suites = config.suites if session is None else config.suites_for(data.cipher)
     hello = ClientHello(
         legacy_version=_TLS12,
-        random=config.random(32),
+        random=random,
         legacy_session_id=session_id,
-        cipher_suites=config.suites if session is None else config.suites_for(data.cipher),
+        cipher_suites=suites if grease is None else (grease.suite, *suites),
         legacy_compression_methods=b"\x00",
         extensions=bodies,
     )
@@ -337,9 +344,9 @@ def check_echo(offered: Offered, message: ServerHello) -> SuiteFacts:
         raise IllegalParameter("the ServerHello does not echo legacy_session_id")
     if message.cipher_suite not in offered.hello.cipher_suites:
         raise IllegalParameter(f"the server chose suite 0x{message.cipher_suite:04x}, which was not offered")
-    facts = SUITES[message.cipher_suite]
-    if facts.version != _TLS13:
-        raise IllegalParameter(f"the server chose {facts.name}, which is not a TLS 1.3 suite")
+    facts = SUITES.get(message.cipher_suite)
+    if facts is None or facts.version != _TLS13:
+        raise IllegalParameter(f"the server chose suite 0x{message.cipher_suite:04x}, which is not a TLS 1.3 suite")
     if message.legacy_compression_method != 0:
         raise IllegalParameter("the server chose a compression method")
     return facts

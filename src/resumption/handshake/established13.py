@@ -18,6 +18,7 @@ from resumption.handshake.tickets import MAX_OFFERED_LENGTH, lifetime_of, seal_s
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions
+from resumption.wire.grease import grease_for
 from resumption.wire.messages import KeyUpdate, NewSessionTicket
 
 __all__ = ["Budget", "ClientConnected", "Negotiated", "ServerConnected", "TicketSecrets", "log_application_secrets"]
@@ -214,5 +215,7 @@ class ServerConnected(_Connected):
         if not ticket:
             return False
         out.issue(data, secret)
+        if config.grease:
+            announced = {grease_for(nonce).extension: b"", **announced}
         out.send(NewSessionTicket(lifetime_s, age_add, nonce, ticket, announced).pack())
         return True

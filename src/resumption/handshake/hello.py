@@ -22,7 +22,7 @@ from resumption.wire.messages import ClientHello
 __all__ = ["ClientHelloFacts"]
 
 _REMEMBERED_LENGTH = 128  # bytes
-_REMEMBERED = 64  # bodies of each extension
+_REMEMBERED = 256  # bodies of each extension: a client that sends GREASE has 16 of each
 
 _Parser = Callable[[bytes], Any]
 

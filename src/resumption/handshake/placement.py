@@ -13,6 +13,7 @@ from typing import Final
 
 from resumption.constants import ExtensionType, name_of
 from resumption.errors import IllegalParameter, UnsupportedExtension
+from resumption.wire.grease import GREASE_VALUES
 
 __all__ = ["Place", "check_request", "check_response"]
 
@@ -63,6 +64,8 @@ def _fill_table() -> None:
     }
     for place, allowed in belong.items():
         place.misplaced = frozenset(int(number) for number in set(known) - allowed)
+    for place in (Place.SH, Place.HRR, Place.EE, Place.CT):  # RFC 8701, section 3.1: nobody may choose these
+        place.misplaced |= frozenset(GREASE_VALUES)
 
 
 _fill_table()

@@ -43,6 +43,7 @@ from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session
 from resumption.session.verdicts import Mechanism, Reason, Resumption
 from resumption.wire import extensions
+from resumption.wire.grease import grease_for
 from resumption.wire.messages import (
     CertificateRequest,
     ClientHello,
@@ -419,7 +420,10 @@ def answer(
     if selected is not None:
         if config.client_auth != "none":
             asked = True
-            flight += CertificateRequest(b"", signature_extensions(config.schemes, config.certificate_schemes)).pack()
+            wishes = signature_extensions(config.schemes, config.certificate_schemes)
+            if config.grease:
+                wishes[grease_for(hello.random).extension] = b""
+            flight += CertificateRequest(b"", wishes).pack()
         key, scheme = selected
         flight += config.certificate_messages[key]
         transcript.add(flight)

@@ -239,6 +239,7 @@ parse_ec_point_formats, pack_ec_point_formats = _body("ec_point_formats", opaque
 
 # struct { NamedGroup group; opaque key_exchange<1..2^16-1>; } KeyShareEntry;  RFC 9846, section 4.3.8 (4.2.8)
 _key_share_entry = pair(uint16, opaque(1, 2**16 - 1))
+_unpack_share_header = struct.Struct(">HH").unpack_from
 _unpack_one_share = struct.Struct(">HHH").unpack_from  # length of the list, group, length of the share
 
 # KeyShareEntry client_shares<0..2^16-1>;  KeyShareEntry server_share;  NamedGroup selected_group;
@@ -255,6 +256,10 @@ def parse_key_share_client(body: bytes) -> tuple[tuple[int, bytes], ...]:
         length, group, share_length = _unpack_one_share(body)
         if length == size - 2 and share_length == size - 6:
             return ((group, body[6:]),)
+        if size > 11 and share_length == 1:  # an entry of GREASE before it: RFC 8701
+            real, real_length = _unpack_share_header(body, 7)
+            if length == size - 2 and 0 < real_length == size - 11:
+                return ((group, body[6:7]), (real, body[11:]))
     return _parse_key_shares(body)
 
 

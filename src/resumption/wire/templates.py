@@ -14,8 +14,9 @@ from functools import lru_cache
 from itertools import islice
 from struct import Struct
 
-from resumption.constants import ExtensionType
+from resumption.constants import MAX_PLAINTEXT_LENGTH, ExtensionType, ProtocolVersion, PskKeyExchangeMode
 from resumption.errors import UsageError
+from resumption.wire import extensions
 from resumption.wire.codec import uint16_list
 from resumption.wire.extensions import (
     OfferedPsks,
@@ -27,6 +28,7 @@ from resumption.wire.messages import ClientHello, ServerHello
 
 __all__ = [
     "ClientHelloTemplate",
+    "constant_extensions",
     "pack_extension",
     "pack_one_key_share",
     "pack_one_pre_shared_key",
@@ -44,7 +46,7 @@ _SERVER_HEADER = ServerHello.msg_type << 24
 _pack_two = Struct(">HH").pack
 _pack_three = Struct(">HHH").pack
 
-_pack_suites = lru_cache(64)(uint16_list(2, 2**16 - 2).write)
+_pack_suites = lru_cache(256)(uint16_list(2, 2**16 - 2).write)
 
 
 class ClientHelloTemplate:
@@ -94,6 +96,48 @@ class ClientHelloTemplate:
         )
 
 
+def constant_extensions(
+    *,
+    versions: tuple[int, ...],
+    groups: tuple[int, ...],
+    schemes: tuple[int, ...],
+    certificate_schemes: tuple[int, ...] | None = None,
+    alpn: tuple[bytes, ...] = (),
+    record_size_limit: int | None = None,
+    max_fragment_mode: int | None = None,
+    ticket_request: tuple[int, int] | None = None,
+) -> dict[int, bytes]:
+    """The bodies of the extensions that a client with these settings sends to every server, in the order sent.
+
+    ``versions`` are those that are offered, the best first. A ``record_size_limit`` (bytes) beyond what the best of
+    them allows is cut to that. RFC 9846, section 4.3; RFC 8449, section 4.
+    """
+    has_13 = versions[0] >= ProtocolVersion.TLSv1_3
+    bodies: dict[int, bytes] = {
+        ExtensionType.supported_groups: extensions.pack_supported_groups(groups),
+        **signature_extensions(schemes, certificate_schemes),
+    }
+    if record_size_limit is not None:
+        limit = min(record_size_limit, MAX_PLAINTEXT_LENGTH + has_13)
+        bodies[ExtensionType.record_size_limit] = extensions.pack_record_size_limit(limit)
+    if max_fragment_mode is not None:
+        bodies[ExtensionType.max_fragment_length] = extensions.pack_max_fragment_length(max_fragment_mode)
+    if versions[-1] <= ProtocolVersion.TLSv1_2:
+        bodies[ExtensionType.ec_point_formats] = extensions.pack_ec_point_formats(b"\x00")
+        bodies[ExtensionType.extended_master_secret] = extensions.pack_extended_master_secret()
+        bodies[ExtensionType.renegotiation_info] = extensions.pack_renegotiation_info(b"")
+        bodies[ExtensionType.session_ticket] = b""
+    if alpn:
+        bodies[ExtensionType.application_layer_protocol_negotiation] = extensions.pack_alpn(alpn)
+    if has_13:
+        bodies[ExtensionType.supported_versions] = extensions.pack_supported_versions_client(versions)
+        if ticket_request is not None:
+            bodies[ExtensionType.ticket_request] = extensions.pack_ticket_request_client(ticket_request)
+        modes = bytes([PskKeyExchangeMode.psk_dhe_ke])
+        bodies[ExtensionType.psk_key_exchange_modes] = extensions.pack_psk_key_exchange_modes(modes)
+    return {int(number): body for number, body in bodies.items()}
+
+
 def pack_extension(number: int, body: bytes) -> bytes:
     """One extension with its header. Raises `UsageError` for a body that is too long."""
     if len(body) > _LONGEST_BLOCK:
@@ -120,8 +164,10 @@ def pack_share(group: int, share: bytes) -> bytes:
     return _pack_two(group, len(share)) + share
 
 
-def pack_one_key_share(group: int, share: bytes) -> bytes:
-    """What ``pack_key_share_client`` gives for a single share: 0.4 us instead of 2."""
+def pack_one_key_share(group: int, share: bytes, before: bytes = b"") -> bytes:
+    """What ``pack_key_share_client`` gives for a single share: 0.4 us instead of 2. ``before`` are packed entries."""
+    if before:
+        return (len(before) + 4 + len(share)).to_bytes(2) + before + _pack_two(group, len(share)) + share
     return _pack_three(len(share) + 4, group, len(share)) + share
 
 
