@@ -92,7 +92,8 @@ class Connection(Engine):
         if self._sealer.remaining - length // fragment_length < _REKEY_MARGIN:
             if self.version != _TLS13:
                 raise UsageError("this TLS 1.2 connection has used up its key: close it and make another one")
-            self.update_keys()
+            self._send_under_new_keys(memoryview(data))
+            return
         try:
             if 0 < length <= fragment_length:
                 self._out.append(self._sealer.seal(_APPLICATION_DATA, data))
@@ -101,6 +102,20 @@ class Connection(Engine):
         except InternalError as error:
             self._end_with_alert(error)
             raise
+
+    def _send_under_new_keys(self, data: memoryview) -> None:
+        """Change the key before it is used up, and again before half of what the next one may do is done."""
+        while True:
+            self.update_keys()
+            room = max(1, self._sealer.remaining // 2) * self._fragment_length
+            try:
+                self._out.append(self._sealer.seal_many(_APPLICATION_DATA, data[:room], self._fragment_length))
+            except InternalError as error:
+                self._end_with_alert(error)
+                raise
+            if len(data) <= room:
+                return
+            data = data[room:]
 
     def send_early_data(self, data: bytes | bytearray | memoryview) -> int:
         """Client: queue application data that is sent before the handshake is complete; all of it, or nothing.

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from resumption.channel import SKIPPED
 from resumption.config import ClientConfig, ServerConfig
-from resumption.constants import AlertDescription, AlertLevel, ContentType
-from resumption.crypto.protection import PlainOpener, RecordOpener, RecordOpener13
+from resumption.constants import AlertDescription, AlertLevel, ContentType, KeyUpdateRequest
+from resumption.crypto.protection import KeyWorn, PlainOpener, RecordOpener, RecordOpener13
 from resumption.early import EarlyDataOwner
 from resumption.errors import (
     AlertReceived,
@@ -35,6 +35,7 @@ from resumption.handshake.events import PENDING, DataReceived, Event, Failed, Pe
 from resumption.handshake.server import start_server
 from resumption.handshake.state import AwaitingAnswer, State
 from resumption.ownership import Host
+from resumption.wire.messages import KeyUpdate
 
 __all__ = ["Engine"]
 
@@ -186,7 +187,11 @@ class Engine(EarlyDataOwner):
             if self._unsettled:
                 content_type, content = self._open_unsettled(content_type, header, body)
             else:
-                content_type, content = self._opener.open(header, body)
+                try:
+                    content_type, content = self._opener.open(header, body)
+                except KeyWorn:
+                    self._ask_for_update()
+                    content_type, content = self._opener.open(header, body)
             if content_type == _HANDSHAKE:
                 self._handshake.feed(content)
                 self._handle_messages()
@@ -202,6 +207,13 @@ class Engine(EarlyDataOwner):
                 self._on_alert(content)
             elif content_type != SKIPPED:
                 raise UnexpectedMessage(f"a protected record holds content type {content_type}")
+
+    def _ask_for_update(self) -> None:
+        """The peer should change its key, and does not think of it itself. RFC 9846, sections 4.7.3 and 5.5."""
+        if self._data is not None and not self._sent_close and not self._update_asked:
+            self._update_asked = True
+            self.send(KeyUpdate(KeyUpdateRequest.update_requested).pack())
+            self.update_write_key()
 
     def _handle_messages(self) -> None:
         buffer = self._handshake

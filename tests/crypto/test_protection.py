@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from resumption.constants import ContentType
 from resumption.crypto.protection import (
+    KeyWorn,
     PlainOpener,
     PlainSealer,
     RecordOpener,
@@ -64,6 +66,13 @@ def split(stream: bytes) -> list[tuple[bytes, bytes]]:
     return records
 
 
+def far_on(sealer: Any, opener: Any, sequence: int) -> None:
+    """Both have so many records behind them, and the peer was asked for an update long ago."""
+    sealer._sequence = opener._sequence = sequence
+    if isinstance(opener, RecordOpener13):
+        opener._stop = SEQUENCE_LIMIT
+
+
 # --- the plain formulas, as the RFCs write them ----------------------------------------------------------------------
 
 
@@ -71,7 +80,7 @@ def plain_seal13(suite: SuiteFacts, secret: bytes, sequence: int, inner: bytes) 
     """RFC 9846, sections 5.2 and 5.3."""
     key, iv = traffic_keys(suite, secret)
     nonce = bytes(one ^ other for one, other in zip(iv, bytes(4) + sequence.to_bytes(8, "big"), strict=True))
-    header = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
+    header = b"\x17\x03\x03" + (len(inner) + suite.tag_length).to_bytes(2, "big")
     return header + suite.aead(key).encrypt(nonce, inner, header)
 
 
@@ -119,7 +128,7 @@ def test_12_seals_as_the_formula(suite: SuiteFacts) -> None:
 )
 def test_what_is_sealed_opens(suite: SuiteFacts, records: list[tuple[int, bytes]], start: int) -> None:
     sealer, opener = pair_of(suite)
-    sealer._sequence = opener._sequence = start  # type: ignore[attr-defined]
+    far_on(sealer, opener, start)
     for content_type, data in records[:8]:
         assert opener.open(*cut(sealer.seal(content_type, data))) == (content_type, data)
 
@@ -408,6 +417,24 @@ def test_padding_counts_towards_the_limit_and_needs_tls_13() -> None:
 # --- key limits, sequence numbers, key updates -----------------------------------------------------------------------
 
 
+@every_suite13
+def test_half_way_to_the_limit_the_opener_says_so_once(suite: SuiteFacts) -> None:
+    sealer, opener = pair13(suite)
+    half = suite.key_limit // 2
+    sealer._sequence = opener._sequence = half - 1
+    assert opener.open(*cut(sealer.seal(DATA, b"before"))) == (DATA, b"before")
+    record = cut(sealer.seal(DATA, b"at"))
+    with pytest.raises(KeyWorn):
+        opener.open(*record)
+    assert opener.open(*record) == (DATA, b"at")
+    assert opener.open(*cut(sealer.seal(DATA, b"after"))) == (DATA, b"after")
+    sealer.key_update()
+    opener.key_update()
+    sealer._sequence = opener._sequence = half
+    with pytest.raises(KeyWorn):  # the next key is another one
+        opener.open(*cut(sealer.seal(DATA, b"again")))
+
+
 @every_suite
 def test_a_key_seals_up_to_its_limit_and_then_only_alerts(suite: SuiteFacts) -> None:
     sealer, opener = pair_of(suite)
@@ -415,7 +442,7 @@ def test_a_key_seals_up_to_its_limit_and_then_only_alerts(suite: SuiteFacts) -> 
     sealer.seal(DATA, b"x")
     assert sealer.remaining == suite.key_limit - 1
     assert opener.remaining == suite.key_limit
-    sealer._sequence = opener._sequence = suite.key_limit - 1  # type: ignore[attr-defined]
+    far_on(sealer, opener, suite.key_limit - 1)
     assert sealer.remaining == opener.remaining == 1
     assert opener.open(*cut(sealer.seal(DATA, b"last"))) == (DATA, b"last")
     assert sealer.remaining == opener.remaining == 0
@@ -437,7 +464,7 @@ def test_a_key_seals_up_to_its_limit_and_then_only_alerts(suite: SuiteFacts) -> 
 @every_suite
 def test_no_sequence_number_is_ever_used_twice(suite: SuiteFacts) -> None:
     sealer, opener = pair_of(suite)
-    sealer._sequence = opener._sequence = SEQUENCE_LIMIT  # type: ignore[attr-defined]
+    far_on(sealer, opener, SEQUENCE_LIMIT)
     with pytest.raises(InternalError):
         sealer.seal(ALERT, b"\1\0")
     with pytest.raises(UnexpectedMessage):
@@ -447,8 +474,7 @@ def test_no_sequence_number_is_ever_used_twice(suite: SuiteFacts) -> None:
 @every_suite
 def test_many_records_are_sealed_only_if_all_fit_under_the_limit(suite: SuiteFacts) -> None:
     sealer, opener = pair_of(suite)
-    start = suite.key_limit - 3
-    sealer._sequence = opener._sequence = start  # type: ignore[attr-defined]
+    far_on(sealer, opener, suite.key_limit - 3)
     with pytest.raises(InternalError):
         sealer.seal_many(DATA, bytes(31), 10)
     stream = sealer.seal_many(DATA, bytes(30), 10)
@@ -461,7 +487,7 @@ def test_what_the_peer_seals_past_the_limit_still_opens(suite: SuiteFacts) -> No
     """RFC 9846, section 5.5: receivers should not enforce the limits."""
     _, opener = pair13(suite)
     if suite.key_limit < SEQUENCE_LIMIT:
-        opener._sequence = suite.key_limit + 5
+        far_on(opener, opener, suite.key_limit + 5)
         record = plain_seal13(suite, opener.secret, suite.key_limit + 5, b"late\x17")
         assert opener.open(*cut(record)) == (DATA, b"late")
 

@@ -27,13 +27,15 @@ def test_a_suite_is_what_its_name_says(facts: SuiteFacts) -> None:
     assert SUITES[facts.suite] is facts
     assert facts.hash is (SHA384 if facts.name.endswith("SHA384") else SHA256)
     assert facts.key_length == (16 if "AES_128" in facts.name else 32)
-    assert facts.tag_length == 16
+    assert facts.tag_length == (8 if "CCM_8" in facts.name else 16)
+    aead = facts.aead(bytes(facts.key_length))
+    assert len(aead.encrypt(bytes(12), b"four", b"")) == 4 + facts.tag_length
     kind = AESGCM if "GCM" in facts.name else AESCCM if "CCM" in facts.name else ChaCha20Poly1305
     assert isinstance(facts.aead(bytes(facts.key_length)), kind)
     if "_WITH_" in facts.name:
         assert facts.version == 0x0303
         assert facts.authentication == facts.name.split("_")[2]
-        assert facts.iv_length == (4 if "GCM" in facts.name else 12)
+        assert facts.iv_length == (12 if "CHACHA20" in facts.name else 4)
         assert facts.openssl_name != facts.name
     else:
         assert facts.version == 0x0304
@@ -43,10 +45,10 @@ def test_a_suite_is_what_its_name_says(facts: SuiteFacts) -> None:
 
 
 @every_suite
-def test_the_aead_has_a_16_byte_tag_and_checks_it(facts: SuiteFacts) -> None:
+def test_the_aead_checks_its_tag(facts: SuiteFacts) -> None:
     aead = facts.aead(bytes(facts.key_length))
     sealed = aead.encrypt(bytes(12), b"content", b"header")
-    assert len(sealed) == len(b"content") + 16
+    assert len(sealed) == len(b"content") + facts.tag_length
     assert aead.decrypt(bytes(12), sealed, b"header") == b"content"
     with pytest.raises(InvalidTag):
         aead.decrypt(bytes(12), sealed, b"headed")
@@ -56,7 +58,9 @@ def test_key_limits() -> None:
     assert SUITES[0x1301].key_limit == SUITES[0x1302].key_limit == 23726566  # 2**24.5, RFC 9846, section 5.5
     assert SUITES[0x1303].key_limit == SEQUENCE_LIMIT == 2**64 - 1
     assert SUITES[0x1304].key_limit == 2**23
+    assert SUITES[0x1305].key_limit == 2**23
     assert SUITES[0xC02F].key_limit == 2**32
+    assert SUITES[0xC0AC].key_limit == SUITES[0xC0AF].key_limit == 2**28
     assert SUITES[0xCCA8].key_limit == SEQUENCE_LIMIT
 
 

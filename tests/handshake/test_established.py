@@ -428,6 +428,7 @@ def test_keys_are_changed_unasked_before_they_are_used_up(world: World) -> None:
     for peer in peers13(world):
         peer.subject._sealer._sequence = peer.suite.key_limit - 1_000
         peer.opener._sequence = peer.suite.key_limit - 1_000
+        peer.opener._stop = peer.suite.key_limit
         peer.subject.send_data(b"x")
         peer.listen().expect_update(0)
         peer.drain()

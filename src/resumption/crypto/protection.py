@@ -34,6 +34,7 @@ from resumption.crypto.suites import SEQUENCE_LIMIT, TAG_LENGTH, SuiteFacts
 from resumption.errors import BadRecordMac, InternalError, RecordOverflow, UnexpectedMessage, UsageError
 
 __all__ = [
+    "KeyWorn",
     "PlainOpener",
     "PlainSealer",
     "RecordOpener",
@@ -53,15 +54,19 @@ _HANDSHAKE = int(ContentType.handshake)
 _APPLICATION_DATA = int(ContentType.application_data)
 
 _TYPE_BYTES = tuple(bytes((value,)) for value in range(256))
-_EXPANSION_13 = TAG_LENGTH + 1  # the content type is encrypted too
 _PREFIX_13 = b"\x17\x03\x03"
-_TABLED = 1024 + _EXPANSION_13 + 1
+_TABLED = 1024 + 1 + TAG_LENGTH + 1  # the content type is encrypted too
+_MAX_INNER_LENGTH = MAX_PLAINTEXT_LENGTH + 1
 _HEADERS_13 = tuple(_PREFIX_13 + length.to_bytes(2, "big") for length in range(_TABLED))  # saves 0.06 us a record
 
 _EXPLICIT_NONCE_LENGTH = 8  # TLS 1.2 AES-GCM: RFC 5288, section 3
 _pack_header = Struct(">BHH").pack  # type, version, length
 _pack_header_and_nonce = Struct(">BHHQ").pack
 _pack_associated_data_12 = Struct(">QBHH").pack  # sequence, type, version, plaintext length
+
+
+class KeyWorn(Exception):
+    """Not an error: the peer's key has half of its records behind it, and it is time to ask for another one."""
 
 
 class RecordSealer(Protocol):
@@ -114,13 +119,14 @@ class RecordSealer13:
     but for alerts.
     """
 
-    __slots__ = ("_encrypt", "_iv", "_limit", "_sequence", "secret", "suite")
+    __slots__ = ("_encrypt", "_iv", "_limit", "_sequence", "_tag_length", "secret", "suite")
 
     def __init__(self, suite: SuiteFacts, secret: bytes) -> None:
         key, iv = traffic_keys(suite, secret)
         self.suite: SuiteFacts = suite
         self.secret: bytes = secret
         self._limit: int = suite.key_limit
+        self._tag_length: int = suite.tag_length
         self._encrypt: _Cipher = suite.aead(key).encrypt
         self._iv: int = int.from_bytes(iv, "big")
         self._sequence: int = 0
@@ -145,13 +151,13 @@ class RecordSealer13:
             inner = b"".join((data, _TYPE_BYTES[content_type]))
         if padding:
             inner += bytes(padding)
-        length = len(inner) + TAG_LENGTH
+        length = len(inner) + self._tag_length
         if length < _TABLED:
             header = _HEADERS_13[length]
-        elif length <= MAX_PLAINTEXT_LENGTH + _EXPANSION_13:
+        elif len(inner) <= _MAX_INNER_LENGTH:
             header = _PREFIX_13 + length.to_bytes(2, "big")
         else:
-            raise _too_long(length - _EXPANSION_13)
+            raise _too_long(len(inner) - 1)
         self._sequence = sequence + 1  # before the key is used: a nonce is never used twice
         return header + self._encrypt((self._iv ^ sequence).to_bytes(12, "big"), inner, header)
 
@@ -166,13 +172,14 @@ class RecordSealer13:
         _check_fragments(total, fragment_length, self.remaining)
         sequence = self._sequence
         encrypt, iv, type_byte = self._encrypt, self._iv, _TYPE_BYTES[content_type]
-        header = _PREFIX_13 + (fragment_length + _EXPANSION_13).to_bytes(2, "big")
+        tag_length = self._tag_length
+        header = _PREFIX_13 + (fragment_length + 1 + tag_length).to_bytes(2, "big")
         view = memoryview(data)
         parts: list[bytes] = []
         for start in range(0, total, fragment_length):
             inner = b"".join((view[start : start + fragment_length], type_byte))
             if len(inner) <= fragment_length:  # the last one
-                header = _PREFIX_13 + (len(inner) + TAG_LENGTH).to_bytes(2, "big")
+                header = _PREFIX_13 + (len(inner) + tag_length).to_bytes(2, "big")
             self._sequence = sequence + 1
             parts.append(header)
             parts.append(encrypt((iv ^ sequence).to_bytes(12, "big"), inner, header))
@@ -189,10 +196,11 @@ class RecordOpener13:
 
     ``secret`` is the current traffic secret. ``inner_limit`` is the most bytes that content, type and padding may have
     together: 2**14 + 1, or less when this side announced a record_size_limit (RFC 8449, section 4). The key limit is
-    not enforced on what is received (section 5.5): `remaining` serves to ask the peer for an update.
+    not enforced on what is received (section 5.5): half way to it `open` raises `KeyWorn`, once, so that the peer can
+    be asked for an update, and opens that very record when it is called again.
     """
 
-    __slots__ = ("_decrypt", "_iv", "_sequence", "inner_limit", "secret", "suite")
+    __slots__ = ("_decrypt", "_iv", "_sequence", "_stop", "inner_limit", "secret", "suite")
 
     def __init__(self, suite: SuiteFacts, secret: bytes) -> None:
         self.inner_limit: int = MAX_PLAINTEXT_LENGTH + 1
@@ -202,6 +210,7 @@ class RecordOpener13:
         self._decrypt: _Cipher = suite.aead(key).decrypt
         self._iv: int = int.from_bytes(iv, "big")
         self._sequence: int = 0
+        self._stop: int = suite.key_limit // 2  # where to stop and think: first of an update, then of the end
 
     @property
     def remaining(self) -> int:
@@ -216,7 +225,7 @@ class RecordOpener13:
         empty alert or handshake record.
         """
         sequence = self._sequence
-        if header[0] != _APPLICATION_DATA or len(body) > MAX_CIPHERTEXT_LENGTH_13 or sequence >= SEQUENCE_LIMIT:
+        if header[0] != _APPLICATION_DATA or len(body) > MAX_CIPHERTEXT_LENGTH_13 or sequence >= self._stop:
             self._refuse(header, body)
         try:
             inner = self._decrypt((self._iv ^ sequence).to_bytes(12, "big"), body, header)
@@ -249,6 +258,9 @@ class RecordOpener13:
             raise UnexpectedMessage(f"an unprotected {name_of(ContentType, header[0])} record where none may come")
         if len(body) > MAX_CIPHERTEXT_LENGTH_13:
             raise RecordOverflow(f"a record of {len(body)} bytes, at most {MAX_CIPHERTEXT_LENGTH_13} are allowed")
+        if self._sequence < SEQUENCE_LIMIT:
+            self._stop = SEQUENCE_LIMIT
+            raise KeyWorn
         raise UnexpectedMessage("the peer did not change its key before the sequence numbers ended")
 
     def key_update(self) -> None:
@@ -265,7 +277,7 @@ class RecordSealer12:
     8 nonce bytes are the sequence number and travel in the record; one of 12 bytes is xored with it (ChaCha20).
     """
 
-    __slots__ = ("_encrypt", "_iv", "_limit", "_salt", "_sequence", "suite")
+    __slots__ = ("_encrypt", "_iv", "_limit", "_salt", "_sequence", "_tag_length", "suite")
 
     def __init__(self, suite: SuiteFacts, key: bytes, iv: bytes) -> None:
         self.suite: SuiteFacts = suite
@@ -273,6 +285,7 @@ class RecordSealer12:
         self._salt: bytes = iv if suite.iv_length == 4 else b""
         self._iv: int = int.from_bytes(iv, "big")
         self._limit: int = suite.key_limit
+        self._tag_length: int = suite.tag_length
         self._sequence: int = 0
 
     @property
@@ -298,10 +311,12 @@ class RecordSealer12:
         self._sequence = sequence + 1  # before the key is used: a nonce is never used twice
         if self._salt:
             nonce = self._salt + sequence.to_bytes(8, "big")
-            head = _pack_header_and_nonce(content_type, 0x0303, _EXPLICIT_NONCE_LENGTH + length + TAG_LENGTH, sequence)
+            head = _pack_header_and_nonce(
+                content_type, 0x0303, _EXPLICIT_NONCE_LENGTH + length + self._tag_length, sequence
+            )
         else:
             nonce = (self._iv ^ sequence).to_bytes(12, "big")
-            head = _pack_header(content_type, 0x0303, length + TAG_LENGTH)
+            head = _pack_header(content_type, 0x0303, length + self._tag_length)
         return head + self._encrypt(nonce, data, associated_data)
 
     def seal_many(self, content_type: int, data: _Data, fragment_length: int = MAX_PLAINTEXT_LENGTH) -> bytes:
@@ -310,7 +325,7 @@ class RecordSealer12:
         if total <= fragment_length:
             return self.seal(content_type, data) if total else b""
         _check_fragments(total, fragment_length, self.remaining)
-        encrypt, iv, salt = self._encrypt, self._iv, self._salt
+        encrypt, iv, salt, tag_length = self._encrypt, self._iv, self._salt, self._tag_length
         view = memoryview(data)
         parts: list[bytes] = []
         for start in range(0, total, fragment_length):
@@ -321,11 +336,11 @@ class RecordSealer12:
             self._sequence = sequence + 1
             if salt:
                 nonce = salt + sequence.to_bytes(8, "big")
-                size = _EXPLICIT_NONCE_LENGTH + length + TAG_LENGTH
+                size = _EXPLICIT_NONCE_LENGTH + length + tag_length
                 parts.append(_pack_header_and_nonce(content_type, 0x0303, size, sequence))
             else:
                 nonce = (iv ^ sequence).to_bytes(12, "big")
-                parts.append(_pack_header(content_type, 0x0303, length + TAG_LENGTH))
+                parts.append(_pack_header(content_type, 0x0303, length + tag_length))
             parts.append(encrypt(nonce, fragment, associated_data))
         return b"".join(parts)
 
@@ -337,7 +352,7 @@ class RecordOpener12:
     side announced a max_fragment_length or record_size_limit.
     """
 
-    __slots__ = ("_decrypt", "_iv", "_salt", "_sequence", "inner_limit", "suite")
+    __slots__ = ("_decrypt", "_iv", "_salt", "_sequence", "_tag_length", "inner_limit", "suite")
 
     def __init__(self, suite: SuiteFacts, key: bytes, iv: bytes) -> None:
         self.suite: SuiteFacts = suite
@@ -346,6 +361,7 @@ class RecordOpener12:
         self._salt: bytes = iv if suite.iv_length == 4 else b""
         self._iv: int = int.from_bytes(iv, "big")
         self._sequence: int = 0
+        self._tag_length: int = suite.tag_length
 
     @property
     def remaining(self) -> int:
@@ -364,7 +380,7 @@ class RecordOpener12:
             raise RecordOverflow(f"a record of {size} bytes, at most {MAX_CIPHERTEXT_LENGTH_12} are allowed")
         if sequence >= SEQUENCE_LIMIT:
             raise UnexpectedMessage("the peer did not change its key before the sequence numbers ended")
-        length = size - TAG_LENGTH
+        length = size - self._tag_length
         if self._salt:
             length -= _EXPLICIT_NONCE_LENGTH
             nonce = self._salt + body[:_EXPLICIT_NONCE_LENGTH]
