@@ -8,6 +8,7 @@
     python3 dev.py bench [ARGS]        the measurements: `resumption bench ARGS`
     python3 dev.py fuzz [TARGET ...] [-OPTION ...]  the fuzz targets, a minute each
     python3 dev.py matrix [ARGS]       every combination against OpenSSL, GnuTLS and Python's ssl, as a table
+    python3 dev.py soak NAME [ARGS]    what takes too long for the tests: a program of tests/soak
     python3 dev.py docs [--check]      draw the generated pages of docs/ again (or only compare)
     python3 dev.py which VERSION       where this machine has that Python; exit status 1 if nowhere
 
@@ -336,6 +337,15 @@ def matrix(python: Interpreter, arguments: list[str]) -> int:
     return subprocess.call(command, cwd=ROOT, env=clean_environ())
 
 
+def soak(python: Interpreter, arguments: list[str]) -> int:
+    programs = {path.stem: path for path in sorted((ROOT / "tests" / "soak").glob("*.py")) if path.stem[:1].isalpha()}
+    programs = {name: path for name, path in programs.items() if not name.startswith("test_")}
+    if not arguments or arguments[0] not in programs:
+        fail(f"soak: one of {', '.join(programs)}, and its arguments", 2)
+    folder = environment(python, ["lint", "test"])
+    return hand_over([str(folder / BIN / "python"), str(programs[arguments[0]]), *arguments[1:]])
+
+
 def docs(python: Interpreter, arguments: list[str]) -> int:
     pages = [ROOT / "docs" / f"{page}.py" for page in ("states", "reference", "openssl", "conformance")]
     return max(subprocess.call([python.executable, str(page), *arguments]) for page in pages)
@@ -356,6 +366,7 @@ COMMANDS: dict[str, Callable[[Interpreter, list[str]], int]] = {
     "lint": lint,
     "bench": bench,
     "fuzz": fuzz,
+    "soak": soak,
     "matrix": matrix,
     "docs": docs,
     "which": which,

@@ -1,0 +1,15 @@
+"""The short version of `python3 dev.py soak replay`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.soak.replay import soak
+
+
+def test_f85_one_flight_is_taken_once_by_processes_that_share_a_store_and_are_restarted(tmp_path: Path) -> None:
+    file = f"sqlite://{tmp_path}/%s.db?busy_timeout_s=30"
+    first, restarted, lost = soak(180, 2, file % "register", file % "empty")
+    assert first == {"accepted": 1, "seen": 59}
+    assert restarted == {"seen": 60}
+    assert lost == {"warming-up": 1, "seen": 59}
