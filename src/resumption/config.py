@@ -32,9 +32,8 @@ from resumption.crypto.signatures import CERTIFICATE_SCHEMES, SCHEMES
 from resumption.crypto.suites import DEFAULT_SUITES_12, DEFAULT_SUITES_13, SUITES, SuiteFacts
 from resumption.crypto.trust import TrustStore
 from resumption.errors import ConfigurationError
-from resumption.session.early import EarlyPolicy
 from resumption.session.gate import ClientAuth, ClientPolicy, Policy
-from resumption.session.replay import ReplayRegister
+from resumption.session.replay import ReplayRegister, SpentTickets
 from resumption.session.tickets import TicketProtection
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions, messages12
@@ -307,7 +306,8 @@ class ServerConfig(Config):
     ``client_auth``: "none", "optional" or "required"; the latter two need ``trust`` and ``id_context``. ``cookies``:
     every TLS 1.3 client is first sent away with a cookie, and nothing need be remembered until it comes back with it.
     ``max_early_data``: bytes of early data that a connection may send, 0 for none; more needs ``replay``, the register
-    that holds off replays. ``max_skipped_early_data``: bytes of refused early data that are passed over.
+    that holds off replays. ``max_skipped_early_data``: bytes of refused early data that are passed over at least.
+    ``spent_tickets`` makes stateless TLS 1.3 tickets single-use.
     """
 
     certified_keys: tuple[CertifiedKey, ...] = ()
@@ -327,6 +327,7 @@ class ServerConfig(Config):
     max_early_data: int = 0
     max_skipped_early_data: int = 2**15
     replay: ReplayRegister | None = None
+    spent_tickets: SpentTickets | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -358,20 +359,6 @@ class ServerConfig(Config):
             raise ConfigurationError(
                 "early data needs tickets=TicketKeys: tickets in OpenSSL's form do not say where hellos are remembered"
             )
-
-    @property
-    def early_policy(self) -> EarlyPolicy:
-        """What is demanded of early data. Not kept: the domain is another one after a fork."""
-        replay = self.replay
-        if replay is None:
-            return EarlyPolicy(max_early_data=0, domain=b"", window_s=0.0)
-        return EarlyPolicy(max_early_data=self.max_early_data, domain=replay.domain, window_s=replay.window_s)
-
-    @property
-    def early_data_skipped(self) -> int:
-        """Bytes of records that are passed over where early data is refused: at least what tickets allow, in records of
-        a few bytes or more."""
-        return max(self.max_skipped_early_data, 2 * self.max_early_data)
 
     @cached_property
     def partition(self) -> bytes:

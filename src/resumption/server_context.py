@@ -33,7 +33,7 @@ from resumption.session.gate import ClientAuth
 from resumption.session.guarded import StoreLimits
 from resumption.session.key_files import TicketKeyFiles
 from resumption.session.model import Session
-from resumption.session.replay import ReplayRegister
+from resumption.session.replay import ReplayRegister, SpentTickets
 from resumption.session.revocation import PublishedEpoch
 from resumption.session.rotation import StoredTicketKeys
 from resumption.session.shared import SharedSessions
@@ -79,9 +79,11 @@ class ServerContext(Context[ServerConfig]):
     with the same `TicketKeyFiles`, for the same name, session id context and suites: such tickets tell nothing of the
     partition, so leave it off where keys are shared by servers that differ in what they allow.
 
-    ``max_early_data``: bytes of early data that a connection may send; 0, as it is unless given, for none. It needs
-    ``replay``: a `ReplayRegister`, which stays the caller's to close. Raises `ConfigurationError`, which says what to
-    do.
+    ``single_use_tickets``: a stateless TLS 1.3 ticket resumes once; which ones did is marked in ``store``, and while
+    that is in trouble none does. ``max_early_data``: bytes of early data that a connection may send; 0, as it is unless
+    given, for none. It needs ``replay``: a `ReplayRegister`, which stays the caller's to close.
+
+    Raises `ConfigurationError`, which says what to do.
 
     Virtual hosts. ``hosts`` are contexts by name (``"a.example"``) or wildcard (``"*.b.example"``, one label); one
     whose ``host_rule`` is empty gets its names as its rule, and so a partition of its own. ``choose_host(connection,
@@ -122,6 +124,7 @@ class ServerContext(Context[ServerConfig]):
         upkeep_interval: float = 5.0,
         max_early_data: int = 0,
         replay: ReplayRegister | None = None,
+        single_use_tickets: bool = False,
         **settings: Any,
     ) -> None:
         self._own_keys = TicketKeys.generate(random=random) if tickets == "auto" else None
@@ -140,6 +143,8 @@ class ServerContext(Context[ServerConfig]):
             if isinstance(opened, str):
                 raise ConfigurationError("the store could not be opened")
             shared = SharedSessions(opened, keys, limits=limits, on_change=on_store_change, clock=clock, random=random)
+        if single_use_tickets and shared is None:
+            raise ConfigurationError("single_use_tickets needs store=: somewhere it has to be kept which were used")
         if unknown_host not in ("default", "refuse"):
             raise ConfigurationError('unknown_host is "default" or "refuse"')
         self._hosts = HostRules(hosts or {})
@@ -162,6 +167,7 @@ class ServerContext(Context[ServerConfig]):
             log_secrets=keylog is not None,
             max_early_data=max_early_data,
             replay=replay,
+            spent_tickets=SpentTickets(shared.guard) if single_use_tickets and shared is not None else None,
             **numbered(settings),
         )
         super().__init__(config, mode=session_cache_mode, name=name or f"server {next(_numbers)}", keylog=keylog)

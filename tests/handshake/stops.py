@@ -67,7 +67,12 @@ ACCEPTS: dict[type[State], set[int]] = {
     server12.ExpectFinished: {H.finished},
     established12.ServerConnected: {H.client_hello},
 }
-AWAITING = {server13.AwaitSession, server12.AwaitSession, server13.AwaitAdmission}  # see test_questions.py
+AWAITING = {
+    server13.AwaitSession,
+    server12.AwaitSession,
+    server13.AwaitAdmission,
+    server13.AwaitSpending,
+}  # see test_questions.py
 CONNECTED = {
     established12.ClientConnected,
     established12.ServerConnected,

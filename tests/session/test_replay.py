@@ -279,6 +279,7 @@ def test_a_store_that_may_drop_marks_is_not_trusted(clock: Clock) -> None:
     register = warm(shared(store, clock), clock)
     assert register.admit(key(1), clock()) is UNAVAILABLE
     assert register.stats.store_errors == 2
+    assert register.stats.refused == 2
 
 
 @pytest.mark.parametrize("trouble", [StoreError("it is gone"), RuntimeError("it is anyone's code")], ids=repr)
@@ -300,11 +301,21 @@ def test_f86_a_store_that_is_first_reached_late_begins_the_wait(clock: Clock) ->
     assert register.admit(key(1), clock()) is WARMING_UP
 
 
-def test_an_answer_that_comes_too_late_refuses(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    register = warm(shared(MemoryStore(clock=clock), clock), clock)
-    times = iter([0.0, 0.26])
-    monkeypatch.setattr("resumption.session.replay.time.monotonic", lambda: next(times))
+def test_an_answer_that_does_not_come_in_time_refuses(clock: Clock) -> None:
+    may_answer = threading.Event()
+
+    class Slow(Telling):
+        is_local = False
+
+        def add_once(self, key: str, expires_at: float) -> bool:
+            may_answer.wait(30)
+            return super().add_once(key, expires_at)
+
+    register = ReplayRegister(Slow(clock=clock), domain="region", clock=clock, budget_s=0.01)
+    clock.advance(register.kept_s)
     assert register.admit(key(1), clock()) is UNAVAILABLE
+    may_answer.set()
+    register.close()
 
 
 def test_a_store_that_keeps_nothing_refuses(clock: Clock) -> None:

@@ -15,13 +15,13 @@ from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.events import NeedAdmission
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.state import Output, Transcript
-from resumption.session.early import EarlyData, EarlyOffer, EarlyReason, EarlyState, early_eligible
+from resumption.session.early import EarlyData, EarlyOffer, EarlyPolicy, EarlyReason, EarlyState, early_eligible
 from resumption.session.model import Session
 from resumption.session.replay import replay_key
 from resumption.session.verdicts import Mechanism
 from resumption.wire.extensions import OfferedPsks
 
-__all__ = ["Accepted", "Choice", "admission_of", "open_early_data", "why_not_early"]
+__all__ = ["Accepted", "Choice", "admission_of", "open_early_data", "skippable", "why_not_early"]
 
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 
@@ -63,7 +63,18 @@ def why_not_early(choice: Choice, psk: OfferedPsks, accepted: Accepted) -> Early
         server_name=choice.facts.server_name or None,
         obfuscated_age_ms=psk.identities[position][1],
     )
-    return early_eligible(accepted.session.data, config.early_policy, offer, config.clock())
+    replay = config.replay
+    policy = EarlyPolicy(  # made each time: the domain is another one after a fork
+        max_early_data=config.max_early_data,
+        domain=replay.domain if replay is not None else b"",
+        window_s=replay.window_s if replay is not None else 0.0,
+    )
+    return early_eligible(accepted.session.data, policy, offer, config.clock())
+
+
+def skippable(config: ServerConfig) -> int:
+    """Bytes of records that are passed over where early data is refused: never less than twice what tickets allow."""
+    return max(config.max_skipped_early_data, 2 * config.max_early_data)
 
 
 def admission_of(choice: Choice, psk: OfferedPsks, accepted: Accepted) -> NeedAdmission:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, 
 from resumption.errors import InternalError
 from resumption.session.early import EarlyReason
 from resumption.session.model import Holder, Session
-from resumption.session.replay import ReplayRegister
+from resumption.session.replay import ReplayRegister, SpentTickets
 from resumption.session.verdicts import Mechanism, Reason, Resumption
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "KeysUpdated",
     "NeedAdmission",
     "NeedSession",
+    "NeedSpending",
     "PeerClosed",
     "Pending",
     "Question",
@@ -247,3 +248,26 @@ class NeedAdmission(Question["EarlyReason | None"]):
     def fallback(self, error: Exception | None) -> EarlyReason | None:
         """A refusal."""
         return EarlyReason.REGISTER_UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeedSpending(Question["Reason | None"]):
+    """May this stateless ticket be used, once and now? The answer is None, or the reason to decline its session."""
+
+    needs_outside: ClassVar[bool] = False
+
+    tickets: SpentTickets
+    key: bytes
+    expires_at: float
+
+    def at_once(self, host: AnswersAtOnce | None, connection: Any) -> Reason | Pending | None:
+        """A store in memory answers in the same call."""
+        return self.tickets.spend(self.key, self.expires_at) if self.tickets.is_local else PENDING
+
+    def fetch(self, outside: AnswersOutside | None, connection: Any) -> Reason | None:
+        """From the store."""
+        return self.tickets.spend(self.key, self.expires_at)
+
+    def fallback(self, error: Exception | None) -> Reason | None:
+        """As for a store that does not answer."""
+        return self.tickets.when_unsure

@@ -27,10 +27,10 @@ from resumption.errors import (
 )
 from resumption.frozen import frozen
 from resumption.handshake.authentication13 import send_certificate_verify
-from resumption.handshake.choice13 import Accepted, Choice, admission_of, open_early_data, why_not_early
+from resumption.handshake.choice13 import Accepted, Choice, admission_of, open_early_data, skippable, why_not_early
 from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.established13 import Negotiated, log_application_secrets
-from resumption.handshake.events import HelloRetried, NeedSession
+from resumption.handshake.events import HelloRetried, NeedSession, NeedSpending
 from resumption.handshake.finish13 import ExpectCertificate, ExpectEndOfEarlyData, ExpectFinished, Identity, Progress
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.placement import Place, check_request
@@ -41,6 +41,7 @@ from resumption.handshake.tickets import answer_ticket_request, open_session
 from resumption.session.early import EarlyData, EarlyReason, EarlyState
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session
+from resumption.session.replay import spent_key
 from resumption.session.verdicts import Mechanism, Reason, Resumption
 from resumption.wire import extensions
 from resumption.wire.grease import grease_for
@@ -55,6 +56,7 @@ from resumption.wire.templates import pack_extension, pack_server_hello, pack_sh
 __all__ = [
     "AwaitAdmission",
     "AwaitSession",
+    "AwaitSpending",
     "ExpectSecondClientHello",
     "negotiate",
 ]
@@ -173,7 +175,7 @@ def ask_again(
     if hello.legacy_session_id:
         out.send_change_cipher_spec()
     if _EARLY_DATA in hello.extensions:
-        out.skip_early_data(config.early_data_skipped)
+        out.skip_early_data(skippable(config))
         out.early_data_is(EarlyData(EarlyState.REJECTED, EarlyReason.RETRIED))
     out.emit(HelloRetried(group if asked else None, cookie is not None))
     transcript = Transcript.after_retry(suite.hash, raw, retry)
@@ -321,13 +323,39 @@ def accept(
         out.decline(session, Reason.ALREADY_SPENT)
         return choose_session(choice, position + 1, Reason.ALREADY_SPENT, out)
     accepted = Accepted(session, early, position, mechanism)
-    if _EARLY_DATA in choice.facts.hello.extensions:
-        refusal = why_not_early(choice, psk, accepted)
-        if refusal is not None:
-            return answer(choice, accepted, None, out, refusal)
-        out.ask(admission_of(choice, psk, accepted))
-        return AwaitAdmission(choice, accepted)
-    return answer(choice, accepted, None, out)
+    spent = choice.config.spent_tickets
+    if spent is not None and mechanism is Mechanism.STATELESS_13:
+        out.ask(NeedSpending(spent, spent_key(secret, choice.config.partition), session.data.expires_at))
+        return AwaitSpending(choice, psk, accepted)
+    return resume(choice, psk, accepted, out)
+
+
+def resume(choice: Choice, psk: extensions.OfferedPsks, accepted: Accepted, out: Output) -> AwaitAdmission | Answered:
+    """The session resumes this connection; whether its early data is taken has to be seen."""
+    if _EARLY_DATA not in choice.facts.hello.extensions:
+        return answer(choice, accepted, None, out)
+    refusal = why_not_early(choice, psk, accepted)
+    if refusal is not None:
+        return answer(choice, accepted, None, out, refusal)
+    out.ask(admission_of(choice, psk, accepted))
+    return AwaitAdmission(choice, accepted)
+
+
+@frozen
+class AwaitSpending(AwaitingAnswer["Reason | None"]):
+    """Awaiting an answer to the question whether a ticket was spent before. No message may come meanwhile."""
+
+    choice: Choice
+    psk: extensions.OfferedPsks
+    accepted: Accepted
+
+    def on_answer(self, reason: Reason | None, out: Output) -> Asked | Answered:
+        """Go on with the session, or with the next identity."""
+        accepted = self.accepted
+        if reason is None:
+            return resume(self.choice, self.psk, accepted, out)
+        out.decline(accepted.session, reason)
+        return choose_session(self.choice, accepted.position + 1, reason, out)
 
 
 @frozen
@@ -400,7 +428,7 @@ def answer(
     else:
         out.read_with(RecordOpener13(suite, secrets.client_handshake_traffic_secret))
         if is_early:
-            out.skip_early_data(config.early_data_skipped)
+            out.skip_early_data(skippable(config))
     more: tuple[tuple[int, bytes], ...] = () if flow is None else ((_EARLY_DATA, b""),)
     mode = 255
     if sizes is not None:
@@ -457,5 +485,5 @@ def answer(
     return ExpectCertificate(progress) if asked else ExpectFinished(progress, identity, finished_hash)
 
 
-Asked: TypeAlias = AwaitSession | AwaitAdmission
+Asked: TypeAlias = AwaitSession | AwaitSpending | AwaitAdmission
 Answered: TypeAlias = ExpectCertificate | ExpectEndOfEarlyData | ExpectFinished

@@ -7,8 +7,9 @@ for ``2 * window_s + skew_s``, and whoever may have forgotten entries (a process
 that was emptied or replaced) refuses early data for as long, and answers rightly from then on.
 
 Two tiers. In memory there is an exact set, which never drops a live entry: when it is full, early data is refused. A
-register with a `SessionStore` asks that as well, by one atomic step for all processes that share it. An answer that is
-not clearly "new" (an error, a late one, a store that may have dropped marks) is a refusal.
+register with a `SessionStore` asks that as well, by one atomic step for all processes that share it, through a guard
+that gives up after a time. An answer that is not clearly "new" (an error, none in time, a store that may have dropped
+marks) is a refusal.
 
 The *domain* says whose memory counts. It is a label inside each ticket; where another one is in force a ticket resumes
 without early data. A register without a store draws a new domain in each process, so that a ticket's early data is
@@ -31,9 +32,11 @@ from resumption.errors import ConfigurationError, StoreError
 from resumption.session import forking
 from resumption.session.derivation import PreparedHmac
 from resumption.session.early import EarlyReason
+from resumption.session.guarded import GuardedStore, StoreLimits
 from resumption.session.store import SessionStore, open_store
+from resumption.session.verdicts import Reason
 
-__all__ = ["ReplayRegister", "ReplayStats", "replay_key", "spent_key"]
+__all__ = ["ReplayRegister", "ReplayStats", "SpentTickets", "replay_key", "spent_key"]
 
 DEFAULT_WINDOW_S = 10.0
 LONGEST_WINDOW_S = 60.0
@@ -88,7 +91,7 @@ class ReplayRegister:
         window_s: float = DEFAULT_WINDOW_S,
         skew_s: float = 10.0,
         capacity: int = 250_000,
-        budget_s: float = 0.25,
+        budget_s: float = 0.05,
         clock: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -97,15 +100,15 @@ class ReplayRegister:
         ``domain`` names the place (a region, say) whose servers share the store; it must be given with one. Without a
         store it may name a server that is one process only, whose tickets are to outlive a restart. ``window_s``: by
         how much the age that a client tells may be off, at most 60. ``skew_s``: by how much the clocks of the domain
-        may differ. ``capacity``: hellos remembered in this process. ``budget_s``: a store's answer that took longer
-        counts for nothing. ``clock`` tells seconds since the epoch. Raises `ConfigurationError`, `StoreError`.
+        may differ. ``capacity``: hellos remembered in this process. ``budget_s``: how long a store's answer is waited
+        for. ``clock`` tells seconds since the epoch. Raises `ConfigurationError`, `StoreError`.
         """
         if not 0 < window_s <= LONGEST_WINDOW_S:
             raise ConfigurationError(f"window_s must be above 0 and at most {LONGEST_WINDOW_S:g} seconds")
         if not 0 <= skew_s <= LONGEST_WINDOW_S:
             raise ConfigurationError(f"skew_s must lie between 0 and {LONGEST_WINDOW_S:g} seconds")
-        if capacity < 1 or not budget_s > 0:
-            raise ConfigurationError("a register needs room for one hello and some time to answer")
+        if capacity < 1:
+            raise ConfigurationError("a register needs room for one hello")
         if store is not None and not domain:
             raise ConfigurationError("a register with a store needs domain=: a name for all servers that share it")
         self.window_s = window_s
@@ -113,10 +116,11 @@ class ReplayRegister:
         self.stats = ReplayStats()
         self.is_shared = store is not None
         self._own_store = open_store(store) if isinstance(store, str) else None
-        self._store = self._own_store if isinstance(store, str) else store
+        limits = StoreLimits(timeout_s=budget_s)
+        asked = self._own_store if isinstance(store, str) else store
+        self._guard = GuardedStore(asked, limits) if asked is not None else None
         self._label = domain.encode()
         self._capacity = capacity
-        self._budget_s = budget_s
         self._clock = clock
         self._random = random
         self._prefix = f"replay:{sha256(self._label).hexdigest()[:32]}:"
@@ -125,9 +129,10 @@ class ReplayRegister:
         self._size = 0
         self._lock = threading.Lock()
         self._start()
-        if self._store is not None:
-            with contextlib.suppress(Exception):  # then the wait begins when it is first reached
-                self._identity = self._look_at(self._store, self._latest)
+        if self._guard is not None:
+            guard = self._guard
+            with contextlib.suppress(StoreError):  # then the wait begins when it is first reached
+                self._identity = guard.call(lambda: self._look_at(guard.store, self._latest))
         forking.watch(self)
 
     def _start(self) -> None:
@@ -156,8 +161,8 @@ class ReplayRegister:
         lets it. Never raises for a store's sake.
         """
         reason = self._remember(key[:_KEY_LENGTH], now)
-        if reason is None and self._store is not None:
-            reason = self._ask(self._store, key, now)
+        if reason is None and self._guard is not None:
+            reason = self._ask(self._guard, key, now)
         if reason is None and now < self._ready_at:  # last, so that what is refused now is no stranger later
             reason = EarlyReason.WARMING_UP
         if reason is None:
@@ -169,7 +174,9 @@ class ReplayRegister:
         return reason
 
     def close(self) -> None:
-        """Let go of a store that was opened by URL."""
+        """Let go of the store, and close it if it was opened by URL. From now on early data is refused."""
+        if self._guard is not None:
+            self._guard.close()
         if self._own_store is not None:
             self._own_store.close()
 
@@ -199,22 +206,21 @@ class ReplayRegister:
 
     # --- in the store ------------------------------------------------------------------------------------------------
 
-    def _ask(self, store: SessionStore, key: bytes, now: float) -> EarlyReason | None:
-        began = time.monotonic()
+    def _ask(self, guard: GuardedStore, key: bytes, now: float) -> EarlyReason | None:
         try:
-            is_new = store.add_once(self._prefix + key.hex(), now + self.kept_s)
-            identity = self._look_at(store, now)  # afterwards: it vouches for the mark
-        except Exception:  # a store may be anyone's code
+            is_new, identity = guard.call(lambda: self._mark(guard.store, key, now))
+        except StoreError:
             self.stats.store_errors += 1
             return EarlyReason.REGISTER_UNAVAILABLE
         if identity != self._identity:
             self._identity = identity
             self._ready_at = max(self._ready_at, now + self.kept_s)
-        if not is_new:
-            return EarlyReason.SEEN
-        if time.monotonic() - began > self._budget_s:
-            return EarlyReason.REGISTER_UNAVAILABLE
-        return None
+        return None if is_new else EarlyReason.SEEN
+
+    def _mark(self, store: SessionStore, key: bytes, now: float) -> tuple[bool, str]:
+        """Whether the mark is new; and what the store tells of itself afterwards, which vouches for that."""
+        is_new = store.add_once(self._prefix + key.hex(), now + self.kept_s)
+        return is_new, self._look_at(store, now)
 
     def _look_at(self, store: SessionStore, now: float) -> str:
         """What tells this life of the store from another. Raises `StoreError` where marks may be dropped."""
@@ -247,3 +253,37 @@ class ReplayRegister:
         """Start over: what the parent remembers from now on is not known here."""
         self._start()
         self._lock.release()
+
+
+class SpentTickets:
+    """Makes stateless tickets single-use: each is marked in a store when it resumes, for the rest of its life.
+
+    A stateful ticket is spent by leaving the store, and needs no mark. All processes that can open a ticket must share
+    the store. Marks are kept for as long as tickets live, so there must be room for all that are used in that time.
+    """
+
+    def __init__(self, store: SessionStore, *, timeout_s: float = 0.02, resume_if_unsure: bool = False) -> None:
+        """The store stays the caller's. ``resume_if_unsure``: trouble with it costs the single use, and not (as it does
+        otherwise) the resumption. ``timeout_s``: how long it is waited for, if it has no guard yet."""
+        self._guard = (
+            store if isinstance(store, GuardedStore) else GuardedStore(store, StoreLimits(timeout_s=timeout_s))
+        )
+        self._resume_if_unsure = resume_if_unsure
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `spend` never waits for anything outside this process."""
+        return self._guard.is_local
+
+    def spend(self, key: bytes, expires_at: float) -> Reason | None:
+        """Mark the ticket with this `spent_key`: None if it may be used now, else why not. May block."""
+        try:
+            is_new = self._guard.add_once("spent:" + key.hex(), expires_at)
+        except StoreError:
+            return self.when_unsure
+        return None if is_new else Reason.ALREADY_SPENT
+
+    @property
+    def when_unsure(self) -> Reason | None:
+        """What counts as the answer when there is none."""
+        return None if self._resume_if_unsure else Reason.STORE_UNAVAILABLE
