@@ -24,6 +24,7 @@ FLOORS: dict[str, float] = {
     "session": 3,
     "wire": 3,
     "crypto": 3,
+    "own_certificates": 3.9,  # what each side shows and asks for: a part of its configuration
     "config": 4,
     "handshake": 5,
     "channel": 5.7,  # a connection's records, keys and flights

@@ -24,6 +24,7 @@ from resumption.errors import (
     UnrecognizedName,
     UsageError,
 )
+from resumption.handshake.credentials import RequestedCertificate
 from resumption.handshake.events import (
     DataReceived,
     EarlyDataReceived,
@@ -35,6 +36,7 @@ from resumption.handshake.events import (
     KeysUpdated,
     NeedAdmission,
     NeedSession,
+    PeerAuthenticated,
     PeerClosed,
     Question,
     SessionIssued,
@@ -76,12 +78,14 @@ __all__ = [
     "Mechanism",
     "NeedAdmission",
     "NeedSession",
+    "PeerAuthenticated",
     "PeerClosed",
     "PeerError",
     "Question",
     "Reason",
     "ReferenceCountError",
     "ReplayRegister",
+    "RequestedCertificate",
     "Resumption",
     "ServerContext",
     "Session",

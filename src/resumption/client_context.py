@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resumption.config import ClientConfig
 from resumption.connection import Connection
@@ -18,7 +18,8 @@ from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
 from resumption.crypto.names import server_name_of
 from resumption.crypto.trust import TrustStore
-from resumption.errors import Error, SessionFormatError
+from resumption.errors import Error, InternalError, SessionFormatError
+from resumption.handshake.credentials import RequestedCertificate
 from resumption.handshake.events import NeedSession
 from resumption.ownership import SessionOwner
 from resumption.session.cache import CacheMode
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
     from resumption.session.stores.client_sessions import ClientSessionStore, TakenSession
     from resumption.streams.aio import AsyncStream
 
-__all__ = ["ClientContext", "KeptSessions", "Opening"]
+__all__ = ["ChooseCertificate", "ClientContext", "KeptSessions", "Opening"]
+
+ChooseCertificate: TypeAlias = Callable[[Any, RequestedCertificate], CertifiedKey | None]
+"""Chooses a client's certificate: (connection, what is wanted) -> what to show, or None."""
 
 
 class Opening:
@@ -68,7 +72,14 @@ class ClientContext(Context[ClientConfig]):
     ``trust``: a file, a directory, bytes (PEM or DER) or certificates of the CAs to trust; None is the system's store.
     ``keylog`` is a file for the secrets of every connection, in the format of NSS, or a function that takes the lines.
     ``verify=False`` accepts any certificate and is for tests only: such sessions are never used where verification is
-    on. ``alpn``: protocols in order of preference. Raises `ConfigurationError`, which says what to do.
+    on. ``alpn``: protocols in order of preference.
+
+    ``certificate`` and ``private_key`` (or a `CertifiedKey`) authenticate this client when a server asks, or one of
+    ``certificates``: the first that the server can check and that was issued under one of the authorities it names,
+    else the first that it can check. ``choose_certificate(connection, wanted)`` decides instead: it gets a
+    `RequestedCertificate` and returns a `CertifiedKey`, or None to show none; what it raises is an internal_error
+    alert. With ``post_handshake_auth=True`` the server may ask later too. Raises `ConfigurationError`, which says what
+    to do.
 
     Further ``settings`` are those of `ClientConfig`; ``groups``, ``key_shares``, ``suites``, ``schemes`` and
     ``certificate_schemes`` may hold names (``"X25519MLKEM768"``, ``"ECDHE-RSA-AES128-GCM-SHA256"``, ``"ed25519"``).
@@ -85,9 +96,11 @@ class ClientContext(Context[ClientConfig]):
         trust: TrustSource = None,
         verify: bool = True,
         verify_hostname: bool = True,
-        certificate: CertificateSource | None = None,
+        certificate: CertificateSource | CertifiedKey | None = None,
         private_key: KeySource | None = None,
         password: PasswordSource = None,
+        certificates: Iterable[CertifiedKey | tuple[CertificateSource, KeySource | None]] = (),
+        choose_certificate: ChooseCertificate | None = None,
         alpn: Iterable[str | bytes] = (),
         session_cache_mode: CacheMode = CacheMode.CLIENT,
         session_timeout: int = DEFAULT_SESSION_TIMEOUT_S,
@@ -103,7 +116,9 @@ class ClientContext(Context[ClientConfig]):
         config = ClientConfig(
             trust=TrustStore.load(trust) if verify else None,
             verify_hostname=verify_hostname,
-            certified_key=CertifiedKey.load(certificate, private_key, password) if certificate is not None else None,
+            certified_key=CertifiedKey.of(certificate, private_key, password) if certificate is not None else None,
+            further_keys=tuple(map(CertifiedKey.of_pair, certificates)),
+            certificate_hook=_name_of(choose_certificate) if choose_certificate is not None else "",
             alpn=protocols(alpn),
             session_timeout_s=session_timeout,
             id_context=session_id_context,
@@ -113,6 +128,7 @@ class ClientContext(Context[ClientConfig]):
             log_secrets=keylog is not None,
             **numbered(settings),
         )
+        self._choose_certificate = choose_certificate
         super().__init__(config, mode=session_cache_mode, name=name or f"client {next(_numbers)}", keylog=keylog)
         self._owns_store = isinstance(session_store, str | os.PathLike)
         if isinstance(session_store, str | os.PathLike):
@@ -245,6 +261,17 @@ class ClientContext(Context[ClientConfig]):
                 kept.put_back(connection, taken)
             raise
 
+    def choose_certificate(self, connection: SessionOwner, wanted: RequestedCertificate) -> CertifiedKey | None:
+        """What the hook says. What it raises ends the connection."""
+        hook = self._choose_certificate
+        try:
+            chosen = hook(connection, wanted) if hook is not None else None
+        except Exception as error:
+            raise InternalError("choose_certificate failed") from error
+        if chosen is not None and not isinstance(chosen, CertifiedKey):
+            raise InternalError("choose_certificate must return a CertifiedKey or None")
+        return chosen
+
     def handshake_started(self, connection: SessionOwner) -> None:
         """Spend the newest session for this peer, now that it will really be offered.
 
@@ -361,3 +388,8 @@ class KeptSessions:
                 made=data.time,
                 expires_at=data.expires_at,
             )
+
+
+def _name_of(hook: Callable[..., object]) -> str:
+    """What stands for ``hook`` in cache keys: sessions of contexts that choose in different ways do not mix."""
+    return f"{getattr(hook, '__module__', '')}.{getattr(hook, '__qualname__', type(hook).__qualname__)}"

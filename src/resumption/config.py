@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
 
 from resumption.constants import (
     DEFAULT_SESSION_TIMEOUT_S,
@@ -24,7 +23,6 @@ from resumption.constants import (
     ProtocolVersion,
 )
 from resumption.crypto.certificates import CertifiedKey
-from resumption.crypto.chain_schemes import by_preference
 from resumption.crypto.cookies import CookieKeys
 from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS, chosen_shares
 from resumption.crypto.padding import PaddingPolicy
@@ -32,13 +30,13 @@ from resumption.crypto.signatures import CERTIFICATE_SCHEMES, SCHEMES
 from resumption.crypto.suites import DEFAULT_SUITES_12, DEFAULT_SUITES_13, SUITES, SuiteFacts
 from resumption.crypto.trust import TrustStore
 from resumption.errors import ConfigurationError
+from resumption.own_certificates import ClientCertificates, ServerCertificates, remember
 from resumption.session.gate import ClientAuth, ClientPolicy, Policy
 from resumption.session.replay import ReplayRegister, SpentTickets
 from resumption.session.tickets import TicketProtection
 from resumption.session.verdicts import Mechanism
-from resumption.wire import extensions, messages12
+from resumption.wire import extensions
 from resumption.wire.grease import Grease
-from resumption.wire.messages import Certificate, CertificateEntry
 from resumption.wire.templates import ClientHelloTemplate, constant_extensions
 
 __all__ = ["FRAGMENT_MODES", "ClientConfig", "Config", "ServerConfig"]
@@ -46,10 +44,6 @@ __all__ = ["FRAGMENT_MODES", "ClientConfig", "Config", "ServerConfig"]
 #: The values of max_fragment_length, by bytes. RFC 6066, section 4.
 FRAGMENT_MODES = {512: 1, 1024: 2, 2048: 3, 4096: 4}
 
-_REMEMBERED = 1024  # servers, per configuration
-_LONGEST_NAME, _LONGEST_SCHEMES = 253, 64
-K = TypeVar("K")
-V = TypeVar("V")
 MAX_TICKETS = 8  # per connection, whoever asks (RFC 9149 lets a client ask for up to 255)
 
 
@@ -147,7 +141,7 @@ class Config:
         def differs(suite: int) -> bool:
             return SUITES[suite].version != wanted.version or SUITES[suite].hash is not wanted.hash
 
-        return _remember(self._suite_orders, session_suite, tuple(sorted(self.suites, key=differs)))
+        return remember(self._suite_orders, session_suite, tuple(sorted(self.suites, key=differs)))
 
     @cached_property
     def _suite_orders(self) -> dict[int, tuple[int, ...]]:
@@ -160,7 +154,7 @@ class Config:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClientConfig(Config):
+class ClientConfig(ClientCertificates, Config):
     """Settings of a client.
 
     ``trust`` None means that the peer is not verified at all; ``verify_hostname`` False that its name is not.
@@ -174,6 +168,10 @@ class ClientConfig(Config):
     verify_hostname: bool = True
     key_shares: int | tuple[int, ...] | None = None
     certified_key: CertifiedKey | None = None
+    further_keys: tuple[CertifiedKey, ...] = ()  # other certificates that may answer a server's request
+    certificate_hook: str = ""  # the name of the context's hook that chooses among certificates; part of the cache key
+    post_handshake_auth: bool = False  # TLS 1.3: the server may ask for our certificate after the handshake
+    send_authorities: bool = False  # TLS 1.3: tell the server which CAs are trusted
     isolation: str = ""  # part of every cache key: sessions of two labels never mix
     max_fragment_length: int | None = None  # bytes, RFC 6066: 512, 1024, 2048 or 4096; record_size_limit replaces it
     grease: bool = True  # RFC 8701: offer values that mean nothing, in every list of the hello
@@ -213,7 +211,7 @@ class ClientConfig(Config):
             fresh=fresh,
             max_fragment_mode=FRAGMENT_MODES[self.max_fragment_length] if self.max_fragment_length else 255,
         )
-        return _remember(self._policies, key, policy)
+        return remember(self._policies, key, policy)
 
     def hello_template(self, server_name: str, grease: Grease | None = None) -> ClientHelloTemplate:
         """The constant part of every ClientHello that asks for ``server_name``; empty asks for none."""
@@ -226,7 +224,7 @@ class ClientConfig(Config):
             bodies[int(ExtensionType.server_name)] = extensions.pack_server_name(server_name)
         bodies.update(self.hello_extensions if grease is None else grease.extensions(self.hello_extensions))
         template = ClientHelloTemplate(bodies, int(ExtensionType.session_ticket))
-        return _remember(self._templates, key, template)
+        return remember(self._templates, key, template)
 
     # What was computed for the servers that this configuration was used with: 0.1 us to look up; making anew takes 4 us
     # for a policy, 10 us for a template and 2 us for a key.
@@ -255,6 +253,7 @@ class ClientConfig(Config):
             record_size_limit=self.record_size_limit,
             max_fragment_mode=FRAGMENT_MODES[self.max_fragment_length] if self.max_fragment_length else None,
             ticket_request=self.ticket_request,
+            certificates=self.certificate_extensions,
         )
 
     def peer_key(self, server_name: str, purpose: str = "") -> bytes:
@@ -268,13 +267,12 @@ class ClientConfig(Config):
         digest = hashlib.sha256(
             self._cache_scope + _fields(server_name.encode("utf-8", "surrogateescape"), purpose.encode())
         ).digest()
-        return _remember(self._peer_keys, (server_name, purpose), digest)
+        return remember(self._peer_keys, (server_name, purpose), digest)
 
     @cached_property
     def _cache_scope(self) -> bytes:
         """Digest of everything in this configuration that a cached session depends on."""
-        key = self.certified_key
-        credential = _fields(*key.chain, key.leaf_key_digest) if key is not None else b"none"
+        credentials = [_fields(*key.chain, key.leaf_key_digest) for key in self.credentials]
         return hashlib.sha256(
             _fields(
                 b"client cache 1",
@@ -286,7 +284,9 @@ class ClientConfig(Config):
                 _fields(*self.alpn),
                 self.trust.scope if self.trust is not None else b"unverified",
                 b"names" if self.verify_hostname else b"no names",
-                credential,
+                b"".join(credentials) or b"none",
+                self.certificate_hook.encode(),
+                b"%d" % self.post_handshake_auth,
                 self.id_context,
                 b"%d" % self.policy_epoch,
                 repr(float(self.max_auth_age_s)).encode(),
@@ -297,7 +297,7 @@ class ClientConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerConfig(Config):
+class ServerConfig(ServerCertificates, Config):
     """Settings of a server.
 
     ``certified_keys``: the chains it can prove, the first is the default. ``tickets`` protects stateless tickets; None
@@ -317,6 +317,8 @@ class ServerConfig(Config):
     num_tickets: int = 2
     client_auth: ClientAuth = "none"
     trust: TrustStore | None = None
+    post_handshake_auth: bool = False  # clients may be asked for their certificate later; needs what client_auth needs
+    send_authorities: bool = True  # a CertificateRequest names the CAs of ``trust``
     chooses_host: bool = False  # the context is asked which virtual host serves a hello
     host_rule: str = ""  # name of the virtual host rule, part of the partition
     listener: str = ""  # label of the listener, part of the partition
@@ -338,7 +340,7 @@ class ServerConfig(Config):
             raise ConfigurationError(f"num_tickets must lie between 0 and {MAX_TICKETS}")
         if self.client_auth not in ("none", "optional", "required"):
             raise ConfigurationError('client_auth must be "none", "optional" or "required"')
-        if self.client_auth != "none":
+        if self.client_auth != "none" or self.post_handshake_auth:
             if self.trust is None:
                 raise ConfigurationError("client_auth needs trust: the CA certificates that clients must chain to")
             if not self.id_context:
@@ -372,7 +374,7 @@ class ServerConfig(Config):
                 self.listener.encode(),
                 b"tcp",
                 *sorted(key.leaf_key_digest for key in self.certified_keys),
-                self.client_auth.encode(),
+                self.client_auth.encode() + (b" or later" if self.post_handshake_auth else b""),
                 self.trust.scope if self.trust is not None else b"",
             )
         ).digest()
@@ -401,57 +403,6 @@ class ServerConfig(Config):
             clock_skew_s=self.clock_skew_s,
             accept_unscoped=self.accept_foreign_tickets,
         )
-
-    def select_certificate(
-        self, server_name: str | None, schemes: tuple[int, ...], certificate_schemes: tuple[int, ...]
-    ) -> tuple[CertifiedKey, int] | None:
-        """The chain to prove to this client and the scheme to sign with, or None if it can check none of them.
-
-        A chain for the name that was asked for wins over one that is not; then one whose certificates are signed with
-        ``certificate_schemes`` over one whose are not; then the order of ``certified_keys``.
-        """
-        question = (server_name, schemes, certificate_schemes)
-        if question in self._selections:
-            return self._selections[question]
-        selection = None
-        for key in self.keys_for(server_name, certificate_schemes):
-            scheme = next((scheme for scheme in key.schemes13 if scheme in schemes), None)
-            if scheme is not None:
-                selection = key, scheme
-                break
-        # the client says all of it: what is longer than any name or list in use is not remembered
-        if max(len(schemes), len(certificate_schemes)) > _LONGEST_SCHEMES or len(server_name or "") > _LONGEST_NAME:
-            return selection
-        return _remember(self._selections, question, selection)
-
-    @cached_property
-    def _selections(self) -> dict[tuple[str | None, tuple[int, ...], tuple[int, ...]], tuple[CertifiedKey, int] | None]:
-        return {}
-
-    @cached_property
-    def certificate_messages(self) -> dict[CertifiedKey, bytes]:
-        """The Certificate message of TLS 1.3 for each of our chains, packed. RFC 9846, section 4.5.1."""
-        return {
-            key: Certificate(b"", tuple(CertificateEntry(der, {}) for der in key.chain)).pack()
-            for key in self.certified_keys
-        }
-
-    @cached_property
-    def certificate_messages_12(self) -> dict[CertifiedKey, bytes]:
-        """The Certificate message of TLS 1.2 for each of our chains, packed. RFC 5246, section 7.4.2."""
-        return {key: messages12.Certificate(key.chain).pack() for key in self.certified_keys}
-
-    def keys_for(self, server_name: str | None, certificate_schemes: tuple[int, ...]) -> tuple[CertifiedKey, ...]:
-        """Our chains, in the order of `resumption.crypto.chain_schemes.by_preference`."""
-        return by_preference(self.certified_keys, server_name, certificate_schemes)
-
-
-def _remember(memory: dict[K, V], key: K, value: V) -> V:
-    """Keep ``value`` in a bounded memory, and return it. A full one starts over: nothing is spent on use."""
-    if len(memory) >= _REMEMBERED:
-        memory.clear()
-    memory[key] = value
-    return value
 
 
 def _fields(*values: bytes) -> bytes:

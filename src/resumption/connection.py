@@ -169,6 +169,20 @@ class Connection(Engine):
         self._check_writable()
         return state.issue_ticket(self)
 
+    def request_client_certificate(self, *, required: bool = False) -> None:
+        """Server, TLS 1.3: ask the client for its certificate now (SSL_verify_client_post_handshake).
+
+        The answer comes as `PeerAuthenticated`, and `peer_chain` is the verified chain from then on; tickets issued
+        before do not carry it. A client that shows none is accepted unless ``required``. Raises `UsageError` if the
+        client did not offer it, or the context has no ``post_handshake_auth``. RFC 9846, section 4.7.2.
+        """
+        self._check_usable()
+        state = self._state
+        if not isinstance(state, ServerConnected):
+            raise UsageError("only an established TLS 1.3 server can ask for a certificate")
+        self._check_writable()
+        state.request_certificate(self, required=required)
+
     def shutdown(self, *, quiet: bool = False) -> bool:
         """Close the writing direction (SSL_shutdown): True once both directions are closed.
 

@@ -14,14 +14,16 @@ from typing import Any, Protocol, TypeAlias, cast
 
 from resumption.channel import Channel
 from resumption.config import ClientConfig, ServerConfig
+from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.suites import SUITES
 from resumption.errors import Error, UsageError
+from resumption.handshake.credentials import RequestedCertificate, choose_credential
 from resumption.handshake.events import AnswersAtOnce, Event, HandshakeCompleted, HostChosen, SessionIssued
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.session.model import Holder, Session, SessionData
 from resumption.session.verdicts import Reason, Resumption
 
-__all__ = ["GenerateSessionId", "Host", "NotResumable", "SessionOwner", "VirtualHost"]
+__all__ = ["CredentialHost", "GenerateSessionId", "Host", "NotResumable", "SessionOwner", "VirtualHost"]
 
 _numbers = itertools.count(1)
 
@@ -66,6 +68,13 @@ class Host(AnswersAtOnce, Protocol):
 
     def connection_failed(self, connection: SessionOwner, error: Error) -> None:
         """A fatal alert was sent or received, or the stream was cut."""
+
+
+class CredentialHost(Host, Protocol):
+    """A client's context that chooses certificates."""
+
+    def choose_certificate(self, connection: SessionOwner, wanted: RequestedCertificate) -> CertifiedKey | None:
+        """Which certificate to show. Asked only where ``config.certificate_hook`` names a hook."""
 
 
 class VirtualHost(Host, Protocol):
@@ -321,6 +330,18 @@ class SessionOwner(Channel):
             self._events.append(HostChosen(chosen))
         chosen.handshake_started(self)
         return cast(ServerConfig, self._config)
+
+    def choose_certificate(self, wanted: RequestedCertificate) -> CertifiedKey | None:
+        """The client's certificate for this request: the context's hook decides where there is one."""
+        config = self._config
+        assert isinstance(config, ClientConfig)
+        if config.certificate_hook and self._host is not None:
+            return cast(CredentialHost, self._host).choose_certificate(self, wanted)
+        return choose_credential(config.credentials, wanted)
+
+    def authenticated(self, data: SessionData) -> None:
+        """What the connection is from now on. Its session stays what it was: another ticket may follow."""
+        self._data = data
 
     def emit(self, event: Event) -> None:
         """Tell the driver."""

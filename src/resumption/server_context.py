@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from types import EllipsisType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -73,7 +73,8 @@ class ServerContext(Context[ServerConfig]):
     are sealed with ``tickets``. A lookup there may take ``store_timeout`` seconds (0.02) before the handshake goes on
     without; `StoreLimits` has the rest, and ``on_store_change(change)`` is told when the store is given up for a while
     and taken up again. ``stateful``: TLS 1.3 tickets are ids into the cache and the store, used once, instead of sealed
-    sessions. ``client_auth``: "none", "optional" or "required", with ``trust`` and ``session_id_context``.
+    sessions. ``client_auth``: "none", "optional" or "required", with ``trust`` and ``session_id_context``;
+    ``post_handshake_auth`` lets ``request_client_certificate()`` ask later, with the same two.
     ``keylog`` as for clients. ``upkeep_interval`` is how often, in seconds and at most, key files and the store are
     looked at for news (see `refresh`). ``accept_foreign_tickets`` resumes what nginx or another OpenSSL program sealed
     with the same `TicketKeyFiles`, for the same name, session id context and suites: such tickets tell nothing of the
@@ -111,6 +112,7 @@ class ServerContext(Context[ServerConfig]):
         on_store_change: Callable[[BreakerChange], object] | None = None,
         stateful: bool = False,
         client_auth: ClientAuth = "none",
+        post_handshake_auth: bool = False,
         trust: TrustSource = None,
         alpn: Iterable[str | bytes] = (),
         session_cache_mode: CacheMode = CacheMode.SERVER,
@@ -152,12 +154,16 @@ class ServerContext(Context[ServerConfig]):
         self._refuses_unknown = unknown_host == "refuse"
         _name_hosts(self._hosts)
         config = ServerConfig(
-            certified_keys=tuple(_certified(certificate, private_key, password, certificates)),
+            certified_keys=(
+                CertifiedKey.of(certificate, private_key, password),
+                *map(CertifiedKey.of_pair, certificates),
+            ),
             chooses_host=bool(self._hosts.hosts or choose_host is not None or self._refuses_unknown),
             tickets=keys,
             stateful=stateful,
             client_auth=client_auth,
-            trust=TrustStore.load(trust) if client_auth != "none" else None,
+            trust=TrustStore.load(trust) if client_auth != "none" or post_handshake_auth else None,
+            post_handshake_auth=post_handshake_auth,
             alpn=protocols(alpn),
             session_timeout_s=session_timeout,
             id_context=session_id_context,
@@ -373,20 +379,6 @@ class ServerContext(Context[ServerConfig]):
             on_error=on_error,
             early_data=early_data,
         )
-
-
-def _certified(
-    certificate: CertificateSource | CertifiedKey,
-    private_key: KeySource | None,
-    password: PasswordSource,
-    more: Iterable[CertifiedKey | tuple[CertificateSource, KeySource | None]],
-) -> Iterator[CertifiedKey]:
-    """All chains of a server, the default one first."""
-    for source, key in (
-        (certificate, private_key),
-        *(each if isinstance(each, tuple) else (each, None) for each in more),
-    ):
-        yield source if isinstance(source, CertifiedKey) else CertifiedKey.load(source, key, password)
 
 
 def _name_hosts(rules: HostRules[ServerContext]) -> None:

@@ -126,6 +126,9 @@ OTHER_KEYS: dict[str, Callable[[World], Any]] = {
     "verify_hostname": lambda world: False,
     "certified_key": lambda world: certified(world.pki.client),
     "isolation": lambda world: "other",
+    "further_keys": lambda world: (certified(world.pki.client),),
+    "certificate_hook": lambda world: "another hook",
+    "post_handshake_auth": lambda world: True,
 }
 # What says nothing about who the peer is or what was agreed with it.
 EXEMPT = {
@@ -135,6 +138,7 @@ EXEMPT = {
     "max_post_handshake_messages",
     "max_empty_records",
     "log_secrets",
+    "send_authorities",  # a hint
     "key_shares",  # how many of the groups are guessed at
     "clock",
     "random",

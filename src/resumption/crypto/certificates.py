@@ -15,7 +15,7 @@ import datetime
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -314,6 +314,25 @@ class CertifiedKey:
             names=tuple(name.lower() for name in leaf.dns_names),
             rsassa_pss=leaf.rsassa_pss,
         )
+
+    @classmethod
+    def of(
+        cls,
+        certificates: CertificateSource | CertifiedKey,
+        private_key: KeySource | None = None,
+        password: PasswordSource = None,
+    ) -> CertifiedKey:
+        """As `load`, also of one that was loaded already."""
+        return certificates if isinstance(certificates, CertifiedKey) else cls.load(certificates, private_key, password)
+
+    @classmethod
+    def of_pair(cls, pair: CertifiedKey | tuple[CertificateSource, KeySource | None]) -> CertifiedKey:
+        """As `load`, of a chain and its key together, or of one that was loaded already."""
+        return pair if isinstance(pair, CertifiedKey) else cls.load(*pair)
+
+    def is_issued_under(self, authorities: Container[bytes]) -> bool:
+        """Whether one of the chain's certificates was issued by one of ``authorities``, names as DER."""
+        return any(parse_certificate(der).issuer.public_bytes() in authorities for der in self.chain)
 
     def covers(self, name: ServerName) -> bool:
         """Whether the leaf is for ``name``: how a server chooses among several keys. RFC 6066, section 3."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.signatures import certificate_verify_content, sign
+from resumption.handshake.credentials import RequestedCertificate
 from resumption.handshake.state import Output, Transcript
 from resumption.wire.messages import Certificate, CertificateEntry, CertificateVerify
 
@@ -16,23 +17,19 @@ def certificate_message(key: CertifiedKey | None, context: bytes = b"") -> bytes
     return Certificate(context, tuple(CertificateEntry(der, {}) for der in chain)).pack()
 
 
-def send_certificate(
-    key: CertifiedKey | None, schemes: tuple[int, ...], context: bytes, transcript: Transcript, out: Output
-) -> None:
+def send_certificate(wanted: RequestedCertificate, transcript: Transcript, out: Output) -> None:
     """Send a client's Certificate and, unless it is empty, CertificateVerify; both enter the transcript.
 
-    The chain is left out when none of ``schemes`` fits its key: the server then decides what that means.
+    The chain is left out when there is none, or its key fits none of the server's schemes: the server then decides what
+    that means.
     """
-    scheme = next((scheme for scheme in key.schemes13 if scheme in schemes), None) if key is not None else None
-    if key is None or scheme is None:
-        message = certificate_message(None, context)
-        transcript.add(message)
-        out.send(message)
-        return
-    message = certificate_message(key, context)
+    key = out.choose_certificate(wanted)
+    scheme = wanted.scheme_for(key) if key is not None else None
+    message = certificate_message(key if scheme is not None else None, wanted.context)
     transcript.add(message)
     out.send(message)
-    send_certificate_verify(key, scheme, False, transcript, out)
+    if key is not None and scheme is not None:
+        send_certificate_verify(key, scheme, False, transcript, out)
 
 
 def send_certificate_verify(key: CertifiedKey, scheme: int, server: bool, transcript: Transcript, out: Output) -> None:

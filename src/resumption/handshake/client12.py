@@ -20,6 +20,7 @@ from resumption.errors import (
     UnsupportedExtension,
 )
 from resumption.frozen import frozen
+from resumption.handshake.credentials import RequestedCertificate
 from resumption.handshake.established12 import (
     ClientConnected,
     Exporter,
@@ -288,7 +289,11 @@ class ExpectRequestOrDone(State):
             self.chain,
             self.group,
             self.peer_share,
-            usable_schemes(message.supported_signature_algorithms, message.certificate_types),
+            RequestedCertificate(
+                _TLS12,
+                usable_schemes(message.supported_signature_algorithms, message.certificate_types),
+                message.certificate_authorities,
+            ),
         )
 
     @on(messages12.ServerHelloDone)
@@ -309,7 +314,7 @@ class ExpectServerHelloDone(State):
     chain: tuple[bytes, ...]
     group: int
     peer_share: bytes
-    requested: tuple[int, ...]
+    requested: RequestedCertificate
 
     @on(messages12.ServerHelloDone)
     def on_server_hello_done(
@@ -326,15 +331,14 @@ def _send_flight(
     chain: tuple[bytes, ...],
     group: int,
     peer_share: bytes,
-    requested: tuple[int, ...] | None,
+    requested: RequestedCertificate | None,
     out: Output,
 ) -> ExpectTicket | ExpectChangeCipherSpec:
     """Certificate if asked for, ClientKeyExchange, CertificateVerify, change_cipher_spec, Finished."""
-    config = hellos.offered.config
-    key, scheme = config.certified_key, None
+    key, scheme = None, None
     if requested is not None:
-        if key is not None:
-            scheme = next((scheme for scheme in key.schemes12 if scheme in requested), None)
+        key = out.choose_certificate(requested)
+        scheme = requested.scheme_for(key) if key is not None else None
         certificate = messages12.Certificate(key.chain if key is not None and scheme is not None else ()).pack()
         transcript.add(certificate)
         out.send(certificate)

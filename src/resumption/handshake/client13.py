@@ -21,6 +21,7 @@ from resumption.errors import (
 )
 from resumption.frozen import frozen
 from resumption.handshake.authentication13 import send_certificate
+from resumption.handshake.credentials import RequestedCertificate, read_request
 from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.established13 import (
     Budget,
@@ -30,7 +31,7 @@ from resumption.handshake.established13 import (
     log_application_secrets,
 )
 from resumption.handshake.offer import Offered
-from resumption.handshake.placement import Place, check_request, check_response
+from resumption.handshake.placement import Place, check_response
 from resumption.handshake.record_sizes import granted
 from resumption.handshake.state import Handshaking13, Output, Transcript, on
 from resumption.session.early import EarlyReason
@@ -64,7 +65,6 @@ _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
 _SERVER_NAME = int(ExtensionType.server_name)
 _SUPPORTED_GROUPS = int(ExtensionType.supported_groups)
 _ALPN = int(ExtensionType.application_layer_protocol_negotiation)
-_SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
 _TICKET_REQUEST = int(ExtensionType.ticket_request)
 _SIGNATURE_ALGORITHMS_CERT = int(ExtensionType.signature_algorithms_cert)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
@@ -230,13 +230,8 @@ class ExpectCertificateOrRequest(Handshaking13):
         self.transcript.add(raw)
         if message.certificate_request_context:
             raise IllegalParameter("a CertificateRequest inside the handshake must have an empty context")
-        check_request(message.extensions, Place.CR)
-        if _SIGNATURE_ALGORITHMS not in message.extensions:
-            raise MissingExtension("the CertificateRequest has no signature_algorithms")
-        schemes = extensions.parse_signature_algorithms(message.extensions[_SIGNATURE_ALGORITHMS])
-        if _SIGNATURE_ALGORITHMS_CERT in message.extensions:  # our only chain is also that of last resort
-            extensions.parse_signature_algorithms_cert(message.extensions[_SIGNATURE_ALGORITHMS_CERT])
-        return ExpectCertificate(self.negotiated, self.transcript, self.secrets, self.offered, schemes)
+        wanted = read_request(message)
+        return ExpectCertificate(self.negotiated, self.transcript, self.secrets, self.offered, wanted)
 
     @on(Certificate)
     def on_certificate(self, message: Certificate, raw: bytes, out: Output) -> ExpectCertificateVerify:
@@ -252,7 +247,7 @@ class ExpectCertificate(Handshaking13):
     transcript: Transcript
     secrets: HandshakeSecrets
     offered: Offered
-    requested: tuple[int, ...]
+    requested: RequestedCertificate
 
     @on(Certificate)
     def on_certificate(self, message: Certificate, raw: bytes, out: Output) -> ExpectCertificateVerify:
@@ -267,7 +262,7 @@ def take_certificate(
     transcript: Transcript,
     secrets: HandshakeSecrets,
     offered: Offered,
-    requested: tuple[int, ...] | None,
+    requested: RequestedCertificate | None,
     message: Certificate,
     raw: bytes,
 ) -> ExpectCertificateVerify:
@@ -291,7 +286,7 @@ class ExpectCertificateVerify(Handshaking13):
     transcript: Transcript
     secrets: HandshakeSecrets
     offered: Offered
-    requested: tuple[int, ...] | None
+    requested: RequestedCertificate | None
     chain: tuple[bytes, ...]
 
     @on(CertificateVerify)
@@ -333,7 +328,7 @@ class ExpectFinished(Handshaking13):
     identity: Identity
     offered: Offered
     resumed: bool
-    requested: tuple[int, ...] | None
+    requested: RequestedCertificate | None
 
     @on(Finished)
     def on_finished(self, message: Finished, raw: bytes, out: Output) -> ClientConnected:
@@ -354,7 +349,7 @@ class ExpectFinished(Handshaking13):
             out.write_with(RecordSealer13(suite, secrets.client_handshake_traffic_secret))
             finished_hash = transcript.digest()
         if self.requested is not None:
-            send_certificate(self.offered.config.certified_key, self.requested, b"", transcript, out)
+            send_certificate(self.requested, transcript, out)
             finished_hash = transcript.digest()
         finished = Finished(secrets.client_verify_data(finished_hash)).pack()
         out.send(finished)
@@ -392,4 +387,6 @@ class ExpectFinished(Handshaking13):
         else:
             resumption = Resumption(False, self.offered.reason or Reason.SERVER_DECLINED, peer=negotiated.server_name)
         out.complete(resumption, data)
-        return ClientConnected(config, data, TicketSecrets(suite, master, transcript.digest()), Budget(config))
+        later = transcript if config.post_handshake_auth else None
+        tickets = TicketSecrets(suite, master, transcript.digest())
+        return ClientConnected(config, data, tickets, Budget(config), later)

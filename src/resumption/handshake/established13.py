@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from hmac import compare_digest
 from typing import ClassVar
 
 from resumption.config import ClientConfig, Config, ServerConfig
 from resumption.constants import MAX_TICKET_LIFETIME_S, ExtensionType, KeyUpdateRequest, ProtocolVersion
-from resumption.crypto.schedule13 import MasterSecrets, resumption_psk
-from resumption.crypto.suites import SuiteFacts
-from resumption.errors import IllegalParameter, TooManyMessages
+from resumption.crypto.schedule13 import MasterSecrets, resumption_psk, verify_data
+from resumption.crypto.suites import SUITES, SuiteFacts
+from resumption.errors import DecryptError, IllegalParameter, TooManyMessages, UnexpectedMessage, UsageError
 from resumption.frozen import frozen
-from resumption.handshake.events import KeysUpdated
+from resumption.handshake.authentication13 import send_certificate
+from resumption.handshake.credentials import read_request
+from resumption.handshake.events import KeysUpdated, PeerAuthenticated
+from resumption.handshake.identity13 import Identity, check_proof, take_chain
 from resumption.handshake.placement import Place, check_request
-from resumption.handshake.state import Output, State, on
+from resumption.handshake.state import Output, State, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH, lifetime_of, seal_session
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions
 from resumption.wire.grease import grease_for
-from resumption.wire.messages import KeyUpdate, NewSessionTicket
+from resumption.wire.messages import (
+    Certificate,
+    CertificateRequest,
+    CertificateVerify,
+    Finished,
+    KeyUpdate,
+    NewSessionTicket,
+)
 
-__all__ = ["Budget", "ClientConnected", "Negotiated", "ServerConnected", "TicketSecrets", "log_application_secrets"]
+__all__ = [
+    "Budget",
+    "ClientConnected",
+    "ExpectLaterCertificateVerify",
+    "ExpectLaterFinished",
+    "LaterRequests",
+    "Negotiated",
+    "ServerConnected",
+    "TicketSecrets",
+    "log_application_secrets",
+]
 
 _EARLY_DATA = int(ExtensionType.early_data)
 _UPDATE_REQUESTED = int(KeyUpdateRequest.update_requested)
 _UPDATE_NOT_REQUESTED = int(KeyUpdateRequest.update_not_requested)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 _HOUR_S = 3600.0
+_REQUEST_CONTEXT_LENGTH = 16
+_MAX_REQUESTS = 8  # without an answer, per connection
 
 
 @frozen
@@ -97,6 +121,34 @@ class TicketSecrets:
         return nonce
 
 
+class LaterRequests:
+    """The requests for a client's certificate that were sent after the handshake and are not answered yet."""
+
+    __slots__ = ("_open", "transcript")
+
+    def __init__(self, transcript: Transcript) -> None:
+        self.transcript = transcript  # through the client's Finished
+        self._open: dict[bytes, tuple[bytes, bool]] = {}
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer may come."""
+        return bool(self._open)
+
+    def open(self, context: bytes, message: bytes, required: bool) -> None:
+        """``message``, with this context, was sent."""
+        if len(self._open) >= _MAX_REQUESTS:
+            raise UsageError(f"{_MAX_REQUESTS} requests for the client's certificate are still without an answer")
+        self._open[context] = message, required
+
+    def close(self, context: bytes) -> tuple[bytes, bool]:
+        """The request that is answered, and whether a certificate is required. Raises `IllegalParameter`."""
+        request = self._open.pop(context, None)
+        if request is None:
+            raise IllegalParameter("the client's Certificate answers none of the requests that were sent")
+        return request
+
+
 def log_application_secrets(out: Output, client_random: bytes, master: MasterSecrets) -> None:
     """Tell the key log of the secrets that protect application data, in the labels of NSS."""
     out.log_secret("CLIENT_TRAFFIC_SECRET_0", client_random, master.client_application_traffic_secret)
@@ -137,6 +189,22 @@ class ClientConnected(_Connected):
     data: SessionData
     tickets: TicketSecrets
     budget: Budget
+    later: Transcript | None  # through our Finished, if post-handshake authentication was offered
+
+    @on(CertificateRequest)
+    def on_certificate_request(self, message: CertificateRequest, raw: bytes, out: Output) -> ClientConnected:
+        """Answer at once, with or without a certificate. RFC 9846, section 4.7.2 [8446: 4.6.2]."""
+        if self.later is None:
+            raise UnexpectedMessage("a CertificateRequest came after the handshake, which was not offered")
+        self.budget.spend()
+        wanted = read_request(message)
+        if not wanted.context:
+            raise IllegalParameter("a CertificateRequest after the handshake must have a context")
+        transcript = self.later.forked(raw)
+        send_certificate(wanted, transcript, out)
+        facts = SUITES[self.data.cipher].hash
+        out.send(Finished(verify_data(facts, out.write_secret(), transcript.digest())).pack())
+        return self
 
     @on(NewSessionTicket)
     def on_new_session_ticket(self, message: NewSessionTicket, raw: bytes, out: Output) -> ClientConnected:
@@ -175,6 +243,37 @@ class ServerConnected(_Connected):
     tickets: TicketSecrets
     budget: Budget
     may_issue: bool  # the client can use tickets: it listed psk_dhe_ke
+    later: LaterRequests | None  # for a client that offered post-handshake authentication, where it is wanted
+
+    def request_certificate(self, out: Output, *, required: bool) -> None:
+        """Ask the client for its certificate now. RFC 9846, section 4.7.2 [8446: 4.6.2]."""
+        if self.later is None:
+            raise UsageError(
+                "the client did not offer post-handshake authentication"
+                if self.config.post_handshake_auth
+                else "this server was not made for it: ServerContext(post_handshake_auth=True, trust=...)"
+            )
+        context = self.config.random(_REQUEST_CONTEXT_LENGTH)
+        message = CertificateRequest(context, self.config.request_extensions).pack()
+        self.later.open(context, message, required)
+        out.send(message)
+
+    @on(Certificate)
+    def on_certificate(
+        self, message: Certificate, raw: bytes, out: Output
+    ) -> ExpectLaterCertificateVerify | ExpectLaterFinished:
+        """The answer to a request; what follows it belongs to it, and nothing may come between."""
+        if self.later is None or not self.later.is_waiting:
+            raise UnexpectedMessage("a Certificate came after the handshake, and nobody had asked for one")
+        self.budget.spend()
+        request, required = self.later.close(message.certificate_request_context)
+        identity = take_chain(self.config, message, self.config.request_extensions, required)
+        transcript = self.later.transcript.forked(request)
+        transcript.add(raw)
+        out.expect_only_handshake(True)
+        if identity.chain:
+            return ExpectLaterCertificateVerify(self, transcript, identity)
+        return ExpectLaterFinished(self, transcript, identity)
 
     @on(KeyUpdate)
     def on_key_update(self, message: KeyUpdate, raw: bytes, out: Output) -> ServerConnected:
@@ -219,3 +318,62 @@ class ServerConnected(_Connected):
             announced = {grease_for(nonce).extension: b"", **announced}
         out.send(NewSessionTicket(lifetime_s, age_add, nonce, ticket, announced).pack())
         return True
+
+
+@frozen
+class _Answering(State):
+    """In the middle of a client's answer to a request that came after the handshake."""
+
+    handshaking: ClassVar[bool] = False
+    is_tls13: ClassVar[bool] = True
+
+    connected: ServerConnected
+    transcript: Transcript
+    identity: Identity
+
+    def export(self, label: bytes, context: bytes | None, length: int) -> bytes:
+        """As `ServerConnected` does: nothing of that changes."""
+        return self.connected.export(label, context, length)
+
+
+@frozen
+class ExpectLaterCertificateVerify(_Answering):
+    """Awaiting the proof that the client holds the key of the certificate it shows later. RFC 9846, section 4.7.2."""
+
+    @on(CertificateVerify)
+    def on_certificate_verify(self, message: CertificateVerify, raw: bytes, out: Output) -> ExpectLaterFinished:
+        """Verify the signature over the handshake, the request and the chain."""
+        check_proof(self.connected.config, self.identity, message, self.transcript.digest())
+        self.transcript.add(raw)
+        return ExpectLaterFinished(self.connected, self.transcript, self.identity)
+
+
+@frozen
+class ExpectLaterFinished(_Answering):
+    """Awaiting the Finished that ends a client's later authentication. RFC 9846, sections 4.5.3 and 4.7.2."""
+
+    @on(Finished)
+    def on_finished(self, message: Finished, raw: bytes, out: Output) -> ServerConnected:
+        """Only now the client is who it says. Tickets made from here on say so too; those before never will (F16)."""
+        before, identity = self.connected, self.identity
+        facts = SUITES[before.data.cipher].hash
+        expected = verify_data(facts, out.read_secret(), self.transcript.digest())
+        if not compare_digest(expected, message.verify_data):
+            raise DecryptError("the client's Finished after the handshake does not verify")
+        out.expect_only_handshake(False)
+        if not identity.chain:
+            out.emit(PeerAuthenticated(()))
+            return before
+        data = before.data.replaced(
+            peer_certificate=identity.chain[0],
+            peer_chain=identity.chain,
+            verify_result=identity.verify_result,
+            auth_time=identity.auth_time,
+            deadline=min(identity.deadline, before.data.deadline),
+        )
+        out.authenticated(data)
+        out.emit(PeerAuthenticated(identity.chain))
+        connected = replace(before, data=data)
+        if before.config.num_tickets:
+            connected.issue_ticket(out)
+        return connected

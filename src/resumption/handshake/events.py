@@ -36,6 +36,7 @@ __all__ = [
     "NeedAdmission",
     "NeedSession",
     "NeedSpending",
+    "PeerAuthenticated",
     "PeerClosed",
     "Pending",
     "Question",
@@ -114,6 +115,14 @@ class EarlyDataRejected(Event):
 @dataclass(frozen=True, slots=True)
 class KeysUpdated(Event):
     """The peer changed its sending keys. RFC 9846, section 4.7.3."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAuthenticated(Event):
+    """A client answered a request that came after the handshake: ``chain`` (DER, leaf first) is its verified
+    certificate, empty if it would show none. RFC 9846, section 4.7.2."""
+
+    chain: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,14 @@ RFC 9846, sections 4.5 and 4.7.1, and appendix A.2. The flight that it answers w
 from __future__ import annotations
 
 from resumption.config import ServerConfig
-from resumption.constants import ExtensionType, ProtocolVersion
-from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
-from resumption.crypto.chain_schemes import check_chain_schemes
+from resumption.constants import ProtocolVersion
 from resumption.crypto.protection import RecordOpener13
 from resumption.crypto.schedule13 import HandshakeSecrets, MasterSecrets
-from resumption.crypto.signatures import certificate_verify_content, verify
-from resumption.errors import CertificateRequired, IllegalParameter
+from resumption.errors import IllegalParameter
 from resumption.frozen import frozen
 from resumption.handshake.early13 import EarlyFlow
-from resumption.handshake.established13 import Budget, Negotiated, ServerConnected, TicketSecrets
-from resumption.handshake.placement import Place, check_response
+from resumption.handshake.established13 import Budget, LaterRequests, Negotiated, ServerConnected, TicketSecrets
+from resumption.handshake.identity13 import Identity, check_proof, take_chain
 from resumption.handshake.state import Handshaking13, Output, Transcript, on
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Resumption
@@ -27,23 +24,10 @@ __all__ = [
     "ExpectCertificateVerify",
     "ExpectEndOfEarlyData",
     "ExpectFinished",
-    "Identity",
     "Progress",
 ]
 
 _TLS13 = int(ProtocolVersion.TLSv1_3)
-# what our CertificateRequest holds
-_ASKED = frozenset({int(ExtensionType.signature_algorithms), int(ExtensionType.signature_algorithms_cert)})
-
-
-@frozen
-class Identity:
-    """What is known of the client: its chain (empty when it showed none), and since when."""
-
-    chain: tuple[bytes, ...]
-    verify_result: int
-    auth_time: float
-    deadline: float
 
 
 @frozen
@@ -58,6 +42,7 @@ class Progress:
     session: Session | None  # what resumes the connection
     psk_dhe_ke: bool
     num_tickets: int  # to send at once
+    later: bool  # the client can be asked for its certificate after the handshake
 
     @property
     def config(self) -> ServerConfig:
@@ -80,21 +65,11 @@ class ExpectCertificate(Handshaking13):
         config = progress.config
         if message.certificate_request_context:
             raise IllegalParameter("the client's Certificate must have the context of the request: empty")
-        now = config.clock()
         progress.transcript.add(raw)
-        if not message.certificate_list:
-            if config.client_auth == "required":
-                raise CertificateRequired("this server requires a client certificate")
-            return ExpectFinished(progress, Identity((), 0, now, now + config.max_auth_age_s))
-        for entry in message.certificate_list:
-            check_response(_ASKED, entry.extensions, Place.CT)
-        chain = tuple(entry.cert_data for entry in message.certificate_list)
-        check_chain_schemes(chain, config.certificate_schemes)
-        if config.trust is not None:
-            config.trust.verify_client(chain, now)
-        return ExpectCertificateVerify(
-            progress, Identity(chain, 0, now, min(now + config.max_auth_age_s, not_after_of(chain)))
-        )
+        identity = take_chain(config, message, config.request_extensions, config.client_auth == "required")
+        if not identity.chain:
+            return ExpectFinished(progress, identity)
+        return ExpectCertificateVerify(progress, identity)
 
 
 @frozen
@@ -108,11 +83,7 @@ class ExpectCertificateVerify(Handshaking13):
     def on_certificate_verify(self, message: CertificateVerify, raw: bytes, out: Output) -> ExpectFinished:
         """Verify the signature over the transcript."""
         progress = self.progress
-        if message.algorithm not in progress.config.schemes:
-            raise IllegalParameter("the client signed with a scheme that was not offered")
-        content = certificate_verify_content(False, progress.transcript.digest())
-        leaf = self.identity.chain[0]
-        verify(public_key_of(leaf), message.algorithm, content, message.signature, rsassa_pss=is_rsassa_pss(leaf))
+        check_proof(progress.config, self.identity, message, progress.transcript.digest())
         progress.transcript.add(raw)
         return ExpectFinished(progress, self.identity)
 
@@ -181,6 +152,7 @@ class ExpectFinished(Handshaking13):
             TicketSecrets(suite, progress.master, transcript.digest()),
             Budget(config),
             progress.psk_dhe_ke,
+            LaterRequests(transcript) if progress.later else None,
         )
         for _ in range(progress.num_tickets):
             connected.issue_ticket(out)

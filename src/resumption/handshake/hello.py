@@ -59,6 +59,7 @@ _PARSERS: dict[int, tuple[_Parser, _Parser]] = {
         ExtensionType.max_fragment_length: _as_it_is(extensions.parse_max_fragment_length),
         ExtensionType.ticket_request: _as_it_is(extensions.parse_ticket_request_client),
         ExtensionType.certificate_authorities: _as_it_is(extensions.parse_certificate_authorities),
+        ExtensionType.post_handshake_auth: _as_it_is(extensions.parse_post_handshake_auth),
     }.items()
 }
 _SERVER_NAME = int(ExtensionType.server_name)
@@ -76,6 +77,8 @@ _RENEGOTIATION_INFO = int(ExtensionType.renegotiation_info)
 _POINT_FORMATS = int(ExtensionType.ec_point_formats)
 _RECORD_SIZE_LIMIT = int(ExtensionType.record_size_limit)
 _MAX_FRAGMENT_LENGTH = int(ExtensionType.max_fragment_length)
+_AUTHORITIES = int(ExtensionType.certificate_authorities)
+_POST_HANDSHAKE_AUTH = int(ExtensionType.post_handshake_auth)
 _TICKET_REQUEST = int(ExtensionType.ticket_request)
 _TLS10 = int(ProtocolVersion.TLSv1)
 _TLS12 = int(ProtocolVersion.TLSv1_2)
@@ -95,6 +98,7 @@ class ClientHelloFacts:
 
     __slots__ = (
         "alpn",
+        "authorities",
         "certificate_schemes",
         "extended_master_secret",
         "groups",
@@ -103,6 +107,7 @@ class ClientHelloFacts:
         "key_shares",
         "max_fragment_length",
         "point_formats",
+        "post_handshake_auth",
         "psk",
         "psk_dhe_ke",
         "record_size_limit",
@@ -128,6 +133,8 @@ class ClientHelloFacts:
     ticket_request: tuple[int, int] | None  # tickets wanted after a full handshake, and a resumed one. RFC 9149
     record_size_limit: int | None  # RFC 8449
     max_fragment_length: int | None  # the code, as it was sent. RFC 6066, section 4
+    authorities: tuple[bytes, ...]  # names (DER) of the CAs that the client says it trusts
+    post_handshake_auth: bool  # whether the client can be asked for its certificate after the handshake
     # what only TLS 1.2 asks
     extended_master_secret: bool  # RFC 7627
     session_ticket: bytes | None  # empty if the client would like one, None if it cannot use any. RFC 5077
@@ -154,6 +161,8 @@ class ClientHelloFacts:
         self.schemes = schemes = value(_SIGNATURE_ALGORITHMS)
         self.certificate_schemes = value(_SIGNATURE_ALGORITHMS_CERT, schemes or ())
         self.alpn = value(_ALPN, ())
+        self.authorities = tuple(value(_AUTHORITIES, ()))
+        self.post_handshake_auth = _POST_HANDSHAKE_AUTH in values
         self.key_shares = value(_KEY_SHARE)
         self.psk = value(_PRE_SHARED_KEY)
         self.has_psk_modes = _PSK_MODES in values

@@ -260,8 +260,7 @@ def _answer_full(choice: Choice, reason: Reason, out: Output) -> ExpectCertifica
     ]
     asked = config.client_auth != "none"
     if asked:
-        names = config.trust.subjects if config.trust is not None else ()
-        flight.append(messages12.CertificateRequest(_CERTIFICATE_TYPES, config.schemes, names).pack())
+        flight.append(messages12.CertificateRequest(_CERTIFICATE_TYPES, config.schemes, config.authorities).pack())
     flight.append(messages12.ServerHelloDone().pack())
     transcript = RecordedTranscript(suite.hash, choice.raw, *flight)
     for message in flight:

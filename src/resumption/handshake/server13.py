@@ -31,8 +31,9 @@ from resumption.handshake.choice13 import Accepted, Choice, admission_of, open_e
 from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.established13 import Negotiated, log_application_secrets
 from resumption.handshake.events import HelloRetried, NeedSession, NeedSpending
-from resumption.handshake.finish13 import ExpectCertificate, ExpectEndOfEarlyData, ExpectFinished, Identity, Progress
+from resumption.handshake.finish13 import ExpectCertificate, ExpectEndOfEarlyData, ExpectFinished, Progress
 from resumption.handshake.hello import ClientHelloFacts
+from resumption.handshake.identity13 import Identity
 from resumption.handshake.placement import Place, check_request
 from resumption.handshake.record_sizes import asked_mode, grant
 from resumption.handshake.retry13 import check_psks, check_repeated, pack_retry, requested_share, unchanged_digest
@@ -51,7 +52,7 @@ from resumption.wire.messages import (
     EncryptedExtensions,
     Finished,
 )
-from resumption.wire.templates import pack_extension, pack_server_hello, pack_share, signature_extensions
+from resumption.wire.templates import pack_extension, pack_server_hello, pack_share
 
 __all__ = [
     "AwaitAdmission",
@@ -401,7 +402,9 @@ def answer(
         schemes = facts.schemes
         if schemes is None:
             raise MissingExtension("the ClientHello has no signature_algorithms")
-        selected = config.select_certificate(facts.server_name or None, schemes, facts.certificate_schemes)
+        selected = config.select_certificate(
+            facts.server_name or None, schemes, facts.certificate_schemes, facts.authorities
+        )
         if selected is None:
             raise HandshakeFailure("the client can check none of this server's certificates")
     transcript.add(choice.raw)
@@ -448,9 +451,9 @@ def answer(
     if selected is not None:
         if config.client_auth != "none":
             asked = True
-            wishes = signature_extensions(config.schemes, config.certificate_schemes)
+            wishes = config.request_extensions
             if config.grease:
-                wishes[grease_for(hello.random).extension] = b""
+                wishes = {**wishes, grease_for(hello.random).extension: b""}
             flight += CertificateRequest(b"", wishes).pack()
         key, scheme = selected
         flight += config.certificate_messages[key]
@@ -479,7 +482,10 @@ def answer(
         identity = Identity((), 0, now, now + config.max_auth_age_s)
         resumption = Resumption(False, reason or Reason.NOT_OFFERED)
     session = accepted.session if accepted is not None else None
-    progress = Progress(negotiated, transcript, secrets, master, resumption, session, facts.psk_dhe_ke, num_tickets)
+    later = config.post_handshake_auth and facts.post_handshake_auth
+    progress = Progress(
+        negotiated, transcript, secrets, master, resumption, session, facts.psk_dhe_ke, num_tickets, later
+    )
     if flow is not None:
         return ExpectEndOfEarlyData(progress, identity, flow)
     return ExpectCertificate(progress) if asked else ExpectFinished(progress, identity, finished_hash)

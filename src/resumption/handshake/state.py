@@ -16,8 +16,10 @@ from resumption.errors import UnexpectedMessage, UsageError
 if TYPE_CHECKING:
     from resumption.config import ServerConfig
     from resumption.constants import AlertDescription
+    from resumption.crypto.certificates import CertifiedKey
     from resumption.crypto.hashes import HashFacts
     from resumption.crypto.protection import RecordOpener, RecordSealer
+    from resumption.handshake.credentials import RequestedCertificate
     from resumption.handshake.early13 import EarlyFlow
     from resumption.handshake.events import Event, Question
     from resumption.handshake.hello import ClientHelloFacts
@@ -67,6 +69,21 @@ class Output(Protocol):
 
     def choose_host(self, hello: ClientHelloFacts) -> ServerConfig:
         """Let the context choose the virtual host that serves ``hello``, and return that one's settings."""
+
+    def choose_certificate(self, wanted: RequestedCertificate) -> CertifiedKey | None:
+        """The client's certificate that answers ``wanted``; None for none."""
+
+    def read_secret(self) -> bytes:
+        """The traffic secret under which the peer's records are opened now. TLS 1.3 only."""
+
+    def write_secret(self) -> bytes:
+        """The traffic secret under which records are sealed now. TLS 1.3 only."""
+
+    def expect_only_handshake(self, only: bool) -> None:
+        """Whether application data would now stand in the middle of messages that belong together."""
+
+    def authenticated(self, data: SessionData) -> None:
+        """The peer proved after the handshake who it is: ``data`` are the facts of the connection from now on."""
 
     def emit(self, event: Event) -> None:
         """Tell the driver."""
@@ -198,6 +215,13 @@ class Transcript:
     def add(self, raw: bytes) -> None:
         """Take in one whole message."""
         self._hash.update(raw)
+
+    def forked(self, raw: bytes) -> Transcript:
+        """A transcript of its own: this one, and then ``raw``."""
+        fork = Transcript.__new__(Transcript)
+        fork._hash = self._hash.copy()
+        fork._hash.update(raw)
+        return fork
 
     def digest(self) -> bytes:
         """The hash of everything so far."""

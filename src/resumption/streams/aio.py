@@ -254,6 +254,16 @@ class AsyncStream(Face):
             self._connection.update_keys(request_peer=request_peer)
             self._link.write(self._pump.take_output())
 
+    async def request_client_certificate(self, *, required: bool = False) -> None:
+        """Server, TLS 1.3: ask the client for its certificate; `peer_chain` has it once its answer was read.
+
+        See `Connection.request_client_certificate`.
+        """
+        async with self._writing:
+            await self._room()
+            self._connection.request_client_certificate(required=required)
+            self._link.write(self._pump.take_output())
+
     async def new_session_ticket(self) -> bool:
         """Server, TLS 1.3: send one more ticket (SSL_new_session_ticket). False if none can be issued."""
         async with self._writing:

@@ -184,6 +184,17 @@ class Stream(Driver):
                 self._connection.update_keys(request_peer=request_peer)
             self._send_queued(deadline)
 
+    def request_client_certificate(self, *, required: bool = False) -> None:
+        """Server, TLS 1.3: ask the client for its certificate; `peer_chain` has it once its answer was read.
+
+        See `Connection.request_client_certificate`.
+        """
+        deadline = self._begin_writing()
+        with self._sending:
+            with self._engine:
+                self._connection.request_client_certificate(required=required)
+            self._send_queued(deadline)
+
     def new_session_ticket(self) -> bool:
         """Server, TLS 1.3: send one more ticket (SSL_new_session_ticket). False if none can be issued."""
         deadline = self._begin_writing()

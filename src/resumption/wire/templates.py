@@ -106,11 +106,13 @@ def constant_extensions(
     record_size_limit: int | None = None,
     max_fragment_mode: int | None = None,
     ticket_request: tuple[int, int] | None = None,
+    certificates: Mapping[int, bytes] | None = None,
 ) -> dict[int, bytes]:
     """The bodies of the extensions that a client with these settings sends to every server, in the order sent.
 
     ``versions`` are those that are offered, the best first. A ``record_size_limit`` (bytes) beyond what the best of
-    them allows is cut to that. RFC 9846, section 4.3; RFC 8449, section 4.
+    them allows is cut to that. ``certificates`` are the bodies of those that are about certificates. RFC 9846, section
+    4.3; RFC 8449, section 4.
     """
     has_13 = versions[0] >= ProtocolVersion.TLSv1_3
     bodies: dict[int, bytes] = {
@@ -129,6 +131,8 @@ def constant_extensions(
         bodies[ExtensionType.session_ticket] = b""
     if alpn:
         bodies[ExtensionType.application_layer_protocol_negotiation] = extensions.pack_alpn(alpn)
+    if certificates:
+        bodies.update(certificates)
     if has_13:
         bodies[ExtensionType.supported_versions] = extensions.pack_supported_versions_client(versions)
         if ticket_request is not None:
