@@ -7,6 +7,8 @@ event of the sans-IO engine.
 
 from __future__ import annotations
 
+import logging
+
 from resumption.client_context import ClientContext
 from resumption.connection import Connection
 from resumption.crypto.certificates import CertifiedKey
@@ -50,6 +52,7 @@ from resumption.session.key_files import TicketKeyFiles
 from resumption.session.model import Session, tracing
 from resumption.session.replay import ReplayRegister
 from resumption.session.rotation import StoredTicketKeys
+from resumption.session.statistics import ContextStats
 from resumption.session.store import SessionStore, open_store
 from resumption.session.tickets import TicketKeys
 from resumption.session.verdicts import Mechanism, Reason, Resumption
@@ -62,6 +65,7 @@ __all__ = [
     "ClientContext",
     "ClientHelloFacts",
     "Connection",
+    "ContextStats",
     "CookieKeys",
     "DataReceived",
     "EarlyData",
@@ -106,5 +110,8 @@ __all__ = [
     "too_early_response",
     "tracing",
 ]
+
+# Silent unless an application asks for it: by a handler, or by `logging.basicConfig`.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __version__ = "0.1.0"

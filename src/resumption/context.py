@@ -34,7 +34,7 @@ from resumption.handshake.events import NeedSession
 from resumption.ownership import GenerateSessionId, NotResumable, SessionOwner
 from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.model import Session
-from resumption.session.statistics import SessionStats
+from resumption.session.statistics import ContextStats, SessionStats
 from resumption.session.verdicts import Mechanism, Reason
 
 __all__ = ["Context", "KeyLog", "ends_session", "numbered", "open_key_log", "protocols"]
@@ -44,6 +44,7 @@ _TLS13 = int(ProtocolVersion.TLSv1_3)
 _ID_ATTEMPTS = 10
 _numbers = itertools.count(1)
 _log = logging.getLogger("resumption.context")
+_handshakes = logging.getLogger("resumption.handshake")  # one record for each, at level INFO
 
 # Settings that may name things instead of numbering them.
 _NUMBERS: dict[str, Callable[[str], int]] = {
@@ -117,6 +118,21 @@ class Context(Generic[C]):
     def session_stats(self) -> SessionStats:
         """The counters of this context."""
         return self.sessions.stats
+
+    def stats(self) -> ContextStats:
+        """Everything that is counted here, of about one moment."""
+        counts = self.session_stats
+        return ContextStats(
+            name=self.name,
+            role="server" if isinstance(self.config, ServerConfig) else "client",
+            counters=counts.snapshot(),
+            resumed={
+                "unknown" if mechanism is None else mechanism.label: number
+                for mechanism, number in counts.resumed.items()
+            },
+            full=counts.full,
+            reasons={str(reason): number for reason, number in counts.reasons.items()},
+        )
 
     @property
     def session_timeout(self) -> int:
@@ -275,8 +291,22 @@ class Context(Generic[C]):
 
     def handshake_completed(self, connection: SessionOwner) -> None:
         """Count it, and say how it went."""
-        if connection.resumption is not None:
-            self.session_stats.record(connection.resumption)
+        resumption = connection.resumption
+        if resumption is not None:
+            self.session_stats.record(resumption)
+            if _handshakes.isEnabledFor(logging.INFO):
+                _handshakes.info(
+                    "%s: connection %d: %s",
+                    self.name,
+                    connection.number,
+                    resumption,
+                    extra={
+                        "context": self.name,
+                        "resumed": resumption.resumed,
+                        "reason": None if resumption.reason is None else str(resumption.reason),
+                        "mechanism": None if resumption.mechanism is None else resumption.mechanism.label,
+                    },
+                )
         self.sessions.handshake_done(client=not connection.is_server)
 
     def connection_failed(self, connection: SessionOwner, error: Error) -> None:

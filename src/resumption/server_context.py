@@ -37,6 +37,7 @@ from resumption.session.replay import ReplayRegister, SpentTickets
 from resumption.session.revocation import PublishedEpoch
 from resumption.session.rotation import StoredTicketKeys
 from resumption.session.shared import SharedSessions
+from resumption.session.statistics import ContextStats
 from resumption.session.store import SessionStore, open_store
 from resumption.session.tickets import TicketKeys, TicketProtection
 from resumption.session.upkeep import Upkeep
@@ -257,11 +258,24 @@ class ServerContext(Context[ServerConfig]):
         """
         return self._shared is None or self._shared.sessions.flush(timeout_s)
 
+    def stats(self) -> ContextStats:
+        """Everything that is counted here, with the ticket keys and the store."""
+        keys = self.config.tickets
+        return replace(
+            super().stats(),
+            tickets={} if keys is None else dict(keys.status(self.config.clock()).counts),
+            store=None if self._shared is None else self._shared.sessions.report(),
+        )
+
     async def aclose(self) -> None:
         """As `close`, from an event loop in which connections were served: what it has of the store is closed, too."""
-        if self._shared is not None:
-            await self._shared.disconnect()
+        await self._disconnect()
         self.close()
+
+    async def _disconnect(self) -> None:
+        for context in (self, *self._hosts.hosts.values()):
+            if context._shared is not None:
+                await context._shared.disconnect()
 
     def connection_failed(self, connection: SessionOwner, error: Error) -> None:
         """As for every context; a session that ends with a TLS 1.2 connection ends in the store, too."""
@@ -378,6 +392,7 @@ class ServerContext(Context[ServerConfig]):
             reuse_port=reuse_port,
             on_error=on_error,
             early_data=early_data,
+            on_closed=self._disconnect,
         )
 
 

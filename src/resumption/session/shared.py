@@ -18,13 +18,15 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from itertools import accumulate
 from typing import NamedTuple
 
 from resumption.session import forking
 from resumption.session.breaker import BreakerChange
-from resumption.session.guarded import GuardedStore, StoreLimits, StoreUnavailable
+from resumption.session.guarded import LATENCY_BOUNDS_S, GuardedStore, StoreLimits, StoreUnavailable
 from resumption.session.sealing import RecordSealer
+from resumption.session.statistics import StoreReport
 from resumption.session.store import SessionStore
 from resumption.session.tickets import TicketKeys
 
@@ -165,6 +167,22 @@ class SharedSessions:
         keys = self._sealer.store_keys(session_id, partition, self._clock())
         if keys:
             self.guard.remove(*keys)
+
+    def report(self) -> StoreReport:
+        """Everything that is counted here and at the guard."""
+        guard = self.guard
+        bounds = (*LATENCY_BOUNDS_S, float("inf"))
+        return StoreReport(
+            sessions=self.stats.snapshot(),
+            calls=guard.stats.snapshot(),
+            latency=tuple(zip(bounds, accumulate(guard.stats.latency), strict=True)),
+            latency_sum_s=guard.stats.latency_sum_s,
+            breaker=str(guard.breaker.state),
+            opened=guard.breaker.opened,
+            queue_length=guard.queue_length,
+            in_flight=guard.in_flight,
+            limits=asdict(guard.limits),
+        )
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the store has been told everything. False if that takes longer than ``timeout_s`` seconds."""

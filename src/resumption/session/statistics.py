@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
 from threading import RLock
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from resumption.session.verdicts import Reason, Resumption
+from resumption.session.verdicts import Mechanism, Reason, Resumption
 
-__all__ = ["COUNTERS", "CounterName", "SessionStats"]
+__all__ = ["COUNTERS", "ContextStats", "CounterName", "SessionStats", "StoreReport"]
 
 CounterName = Literal[
     "connect",
@@ -40,7 +41,7 @@ COUNTERS: tuple[CounterName, ...] = get_args(CounterName)  # in the order in whi
 class SessionStats:
     """The counters of one context (SSL_CTX_sess_*). They only ever grow; only `number` is a state."""
 
-    __slots__ = (*COUNTERS, "_lock", "_number", "_reasons")
+    __slots__ = (*COUNTERS, "_full", "_lock", "_number", "_reasons", "_resumed")
 
     connect: int  # clients: handshakes begun
     connect_renegotiate: int  # always 0: there is no renegotiation here
@@ -59,6 +60,8 @@ class SessionStats:
         self._lock = RLock() if lock is None else lock
         self._number = number
         self._reasons: dict[Reason, int] = {}
+        self._resumed: dict[Mechanism | None, int] = {}
+        self._full = 0
         for name in COUNTERS:
             setattr(self, name, 0)
 
@@ -80,11 +83,26 @@ class SessionStats:
             setattr(self, name, before + by)
             return before
 
+    @property
+    def resumed(self) -> dict[Mechanism | None, int]:
+        """How many handshakes were resumed, by each mechanism. A copy."""
+        with self._lock:
+            return dict(self._resumed)
+
+    @property
+    def full(self) -> int:
+        """How many handshakes were completed without a session, for a reason or for none."""
+        return self._full
+
     def record(self, resumption: Resumption) -> None:
-        """Count how one handshake went: the reason, if it was not resumed."""
-        reason = resumption.reason
-        if not resumption.resumed and reason is not None:
-            with self._lock:
+        """Count how one handshake went: by what it was resumed, or the reason why not."""
+        reason, mechanism = resumption.reason, resumption.mechanism
+        with self._lock:
+            if resumption.resumed:
+                self._resumed[mechanism] = self._resumed.get(mechanism, 0) + 1
+                return
+            self._full += 1
+            if reason is not None:
                 self._reasons[reason] = self._reasons.get(reason, 0) + 1
 
     def snapshot(self) -> dict[str, int]:
@@ -95,3 +113,46 @@ class SessionStats:
 
     def __repr__(self) -> str:
         return f"<{', '.join(f'{name}: {value}' for name, value in self.snapshot().items() if value)}>"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """What became of the sessions that a server shares, and how its store does.
+
+    ``sessions`` counts saves and lookups of sessions, ``calls`` what the store was asked and told, by result;
+    ``latency`` holds pairs of an upper bound in seconds and the number of answers that took no longer, the last bound
+    infinite; ``latency_sum_s`` is their sum. ``breaker`` is the circuit breaker's state; it ``opened`` so often.
+    """
+
+    sessions: dict[str, int]
+    calls: dict[str, int]
+    latency: tuple[tuple[float, int], ...]
+    latency_sum_s: float
+    breaker: str
+    opened: int
+    queue_length: int
+    in_flight: int
+    limits: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextStats:
+    """Everything that a context counts, of about one moment. Keys are the stable words of counters and reasons."""
+
+    name: str
+    role: str  # "client" or "server"
+    counters: dict[str, int]  # OpenSSL's, with ``number``: how many sessions the cache holds
+    resumed: dict[str, int]  # by mechanism
+    full: int
+    reasons: dict[str, int]  # of the full ones that have one
+    tickets: dict[str, int] = field(default_factory=dict)  # what the ticket keys sealed and opened
+    store: StoreReport | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON; an infinite bound is written as text."""
+        facts = asdict(self)
+        if self.store is not None:
+            facts["store"]["latency"] = [
+                ["+Inf" if bound == float("inf") else bound, count] for bound, count in self.store.latency
+            ]
+        return facts

@@ -79,7 +79,9 @@ class Server:
         executor: Executor | None,
         defer_tickets: bool,
         early_data: bool,
+        on_closed: Callable[[], Awaitable[None]] | None,
     ) -> None:
+        self._on_closed = on_closed
         self._factory = factory
         self._handler = handler
         self._outside = outside
@@ -110,9 +112,8 @@ class Server:
         """Wait until no connection is being served. Call `close` first."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
-        disconnect = getattr(self._outside, "disconnect", None)
-        if disconnect is not None:
-            await disconnect()
+        if self._on_closed is not None:
+            await self._on_closed()
 
     async def abort(self) -> None:
         """Stop listening, cancel the handlers, and wait until they are gone."""
@@ -192,6 +193,7 @@ async def serve(
     executor: Executor | None = None,
     defer_tickets: bool = False,
     early_data: bool = False,
+    on_closed: Callable[[], Awaitable[None]] | None = None,
 ) -> Server:
     """Listen on ``(host, port)``, a Unix socket's path, or ``sock``, and call ``handler`` for each connection.
 
@@ -210,6 +212,7 @@ async def serve(
         executor=executor,
         defer_tickets=defer_tickets,
         early_data=early_data,
+        on_closed=on_closed,
     )
     loop = asyncio.get_running_loop()
 

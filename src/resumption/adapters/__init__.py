@@ -1,0 +1,1 @@
+"""Foreign shapes: what other programs and libraries expect of a TLS library, on top of ours."""
