@@ -565,6 +565,7 @@ def answered(world: World, clients: Any, servers: Any, session: Session | None =
         for event in took.server:
             if isinstance(event, SessionIssued):
                 servers.outside.session_issued(server, event.session)
+        servers.outside.sessions.flush(10)
         questions = [event for event in took.server if isinstance(event, NeedSession)]
         if not questions:
             return Pair(client, server, took).check()
