@@ -143,6 +143,16 @@ def test_f77_any_server_resumes_what_another_one_made(fleet: Fleet, url: str, me
     assert sum(stats.resumed.get(mechanism.label, 0) for stats in totals) == 8
 
 
+@each_mechanism
+def test_f77_a_client_that_returns_at_once_is_known_elsewhere(fleet: Fleet, url: str, mechanism: Mechanism) -> None:
+    """Nobody waits for the queue here but the servers themselves."""
+    limits = StoreLimits(timeout_s=10.0, write_wait_s=10.0)
+    servers = [fleet.server(url, mechanism, store_limits=limits) for _ in range(2)]
+    client = fleet.client(mechanism)
+    results = [fleet.meet(client, servers[number % 2]).resumed for number in range(12)]
+    assert results == [False] + [True] * 11
+
+
 def test_f85_of_servers_that_are_asked_at_once_one_spends_a_ticket(fleet: Fleet, url: str) -> None:
     mechanism = Mechanism.STATEFUL_13
     servers = [fleet.server(url, mechanism) for _ in range(4)]
@@ -248,14 +258,12 @@ async def meet_async(client: ClientContext, port: int) -> bool:
 
 @each_mechanism
 async def test_asyncio_servers_await_the_store(fleet: Fleet, url: str, mechanism: Mechanism) -> None:
-    servers = [fleet.server(url, mechanism) for _ in range(2)]
+    limits = StoreLimits(timeout_s=10.0, write_wait_s=10.0)
+    servers = [fleet.server(url, mechanism, store_limits=limits) for _ in range(2)]
     client = fleet.client(mechanism)
     async with await servers[0].serve(echo, (HOST, 0)) as one, await servers[1].serve(echo, (HOST, 0)) as two:
         ports = [server.sockets[0].getsockname()[1] for server in (one, two)]
-        said = []
-        for number in range(6):
-            said.append(await meet_async(client, ports[number % 2]))
-            await asyncio.to_thread(fleet.settle)
+        said = [await meet_async(client, ports[number % 2]) for number in range(6)]
     assert said == [False] + [True] * 5
 
 

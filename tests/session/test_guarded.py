@@ -276,6 +276,57 @@ def test_many_writes_are_one_exchange_where_the_store_can(store: Remote, guard: 
     assert guarded.stats.written == 101
 
 
+def test_who_waits_for_a_write_waits_for_moments_only(store: Remote, guard: Guard) -> None:
+    guarded = guard(StoreLimits(timeout_s=10.0, write_wait_s=0.05))
+    guarded.put("k", b"v", LATER)
+    guarded.wait_until_written("k")
+    assert guarded.flush(10)
+    guarded.wait_until_written("k")  # it is there already
+    store.free.clear()
+    guarded.put("l", b"v", LATER)
+    started = time.monotonic()
+    guarded.wait_until_written("l")
+    assert 0.04 < time.monotonic() - started < 2.0
+    assert guarded._followers == {}, "nobody is left behind"
+    store.free.set()
+    assert guarded.flush(10)
+
+
+def test_a_written_entry_ends_the_wait_at_once(store: Remote, guard: Guard) -> None:
+    guarded = guard(StoreLimits(timeout_s=10.0, write_wait_s=20.0))
+    store.free.clear()
+    guarded.put("k", b"v", LATER)
+    told = threading.Event()
+    assert guarded.follow("k", told.set)
+    waiter = threading.Thread(target=guarded.wait_until_written, args=("k",))
+    waiter.start()
+    store.free.set()
+    assert told.wait(10)
+    waiter.join(10)
+    assert not waiter.is_alive()
+    assert store.inner.get("k") == b"v"
+
+
+@pytest.mark.parametrize("trouble", ["failed before", "breaker open", "queue is long", "switched off"])
+def test_nobody_waits_for_a_store_that_is_not_well(store: Remote, guard: Guard, trouble: str) -> None:
+    guarded = guard(StoreLimits(timeout_s=10.0, write_wait_s=0.0 if trouble == "switched off" else 20.0))
+    store.error = StoreError("down")
+    for _ in range({"failed before": 1, "breaker open": 5}.get(trouble, 0)):
+        assert refused(lambda: guarded.get("k")) == "failed"
+    store.error = None
+    store.free.clear()
+    if trouble == "queue is long":
+        guarded.put("first", b"v", LATER)
+        assert store.arrived.acquire(timeout=10)
+        for number in range(70):
+            guarded.put(f"k{number}", b"v", LATER)
+    guarded.put("k", b"v", LATER)
+    started = time.monotonic()
+    guarded.wait_until_written("k")
+    assert time.monotonic() - started < 10.0
+    assert guarded._followers == {}
+
+
 def test_closing_writes_what_waits_and_nothing_after(store: Remote, guard: Guard) -> None:
     guarded = guard()
     for number in range(50):
@@ -389,6 +440,7 @@ def test_threads_without_work_end(monkeypatch: pytest.MonkeyPatch) -> None:
         {"negative_entries": -1},
         {"negative_s": float("nan")},
         {"close_wait_s": -1},
+        {"write_wait_s": -1},
     ],
 )
 def test_limits_that_make_no_sense_are_refused(limits: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def store(clock: Clock) -> MemoryStore:
 
 
 def sessions_in(store: SessionStore, clock: Clock, secret: bytes = SECRET) -> SharedSessions:
-    return SharedSessions(store, TicketKeys.from_secret(secret), clock=clock)
+    return SharedSessions(store, TicketKeys.from_secret(secret), clock=clock, limits=StoreLimits(timeout_s=10))
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_session_ends_at_its_time_or_a_little_before(clock: Clock) -> None:
 def test_what_cannot_be_kept_is_counted(
     sessions: SharedSessions, session_id: bytes, plaintext: bytes, expires_at: float
 ) -> None:
-    assert sessions.save(session_id, PARTITION, plaintext, expires_at) is False
+    assert sessions.save(session_id, PARTITION, plaintext, expires_at) is None
     assert sessions.stats == SharedSessionsStats(not_saved=1)
 
 
@@ -181,7 +181,7 @@ def test_f60_without_usable_keys_nothing_is_asked_of_the_store(clock: Clock) -> 
     keys = TicketKeys.from_secret(SECRET)
     keys.close()
     sessions = SharedSessions(Broken(StoreError("asked")), keys, clock=clock)  # type: ignore[arg-type]
-    assert sessions.save(SESSION_ID, PARTITION, b"session", LATER) is False
+    assert sessions.save(SESSION_ID, PARTITION, b"session", LATER) is None
     assert sessions.load(SESSION_ID, PARTITION, True) is None
     sessions.remove(SESSION_ID, PARTITION)
     assert sessions.stats == SharedSessionsStats(not_saved=1, misses=1)

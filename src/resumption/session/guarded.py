@@ -53,7 +53,9 @@ class StoreLimits:
     """How much a store may cost. Times in seconds.
 
     ``timeout_s``: what a lookup may take, which is also the breaker's budget. ``in_flight``: lookups under way at a
-    time. ``write_queue``: entries that wait to be written. ``failures`` within ``window_s`` open the breaker, which
+    time. ``write_queue``: entries that wait to be written. ``write_wait_s``: how long a new ticket is held back at most
+    until the store has its session, so that a client which returns at once is known elsewhere; only while the store is
+    well, and 0 for not at all. ``failures`` within ``window_s`` open the breaker, which
     looks again every ``probe_every_s``. ``negative_entries`` ids that the store did not know are not asked for again
     for ``negative_s``. ``close_wait_s``: how long closing waits for the queue. Raises `ConfigurationError`.
     """
@@ -61,6 +63,7 @@ class StoreLimits:
     timeout_s: float = 0.02
     in_flight: int = 64
     write_queue: int = 1024
+    write_wait_s: float = 0.005
     failures: int = 5
     window_s: float = 10.0
     probe_every_s: float = 1.0
@@ -73,8 +76,10 @@ class StoreLimits:
             raise ConfigurationError(
                 "a store's timeout_s is above 0 and at most 60, its in_flight and write_queue 1 or more"
             )
-        if self.negative_entries < 0 or not self.negative_s >= 0 or not 0 <= self.close_wait_s <= 60:
-            raise ConfigurationError("negative_entries, negative_s and close_wait_s are 0 or more")
+        if self.negative_entries < 0 or not self.negative_s >= 0:
+            raise ConfigurationError("negative_entries and negative_s are 0 or more")
+        if not (0 <= self.close_wait_s <= 60 and 0 <= self.write_wait_s <= 60):
+            raise ConfigurationError("close_wait_s and write_wait_s are from 0 to 60")
         self.breaker_policy()
 
     def breaker_policy(self) -> BreakerPolicy:
@@ -136,8 +141,10 @@ class GuardedStore:
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._waiting: OrderedDict[str, tuple[bytes, float] | None] = OrderedDict()  # None: to be forgotten
-        self._writing = 0
+        self._writing: frozenset[str] = frozenset()
         self._writer: threading.Thread | None = None
+        self._followers: dict[str, list[Callable[[], object]]] = {}
+        self._is_well = True  # the latest that was heard of the store was good
 
     def _count(self, name: str, by: int = 1) -> None:
         with self._lock:
@@ -217,17 +224,20 @@ class GuardedStore:
             stats.answered += 1
             stats.latency_sum_s += took
             stats.latency[bisect_left(LATENCY_BOUNDS_S, took)] += 1
+            self._is_well = True
         self.breaker.succeeded(took)
 
     def failed(self, error: Exception) -> StoreUnavailable:
         """A call raised ``error``: the exception to raise instead."""
         self._count("failed")
+        self._is_well = False
         self.breaker.failed(type(error).__name__)
         return StoreUnavailable("failed", f"the store failed: {type(error).__name__}")
 
     def timed_out(self) -> StoreUnavailable:
         """A call was given up: the exception to raise."""
         self._count("timed_out")
+        self._is_well = False
         self.breaker.failed("no answer in time")
         return StoreUnavailable("timed-out", f"the store did not answer within {self.limits.timeout_s * 1000:g} ms")
 
@@ -293,13 +303,48 @@ class GuardedStore:
             if self._waiting.pop(key, self) is not self:
                 self.stats.dropped += 1  # what came before is not worth writing any more
             elif len(self._waiting) >= self.limits.write_queue:
-                self._waiting.popitem(last=False)
+                self._followers.pop(self._waiting.popitem(last=False)[0], None)  # they have waited long enough
                 self.stats.dropped += 1
             self._waiting[key] = entry
             if self._writer is None:
                 self._writer = threading.Thread(target=self._write_out, name="resumption store writer", daemon=True)
                 self._writer.start()
             self._news.notify_all()
+
+    def follow(self, key: str, done: Callable[[], object]) -> bool:
+        """Have ``done`` called as soon as the store was told of ``key``, or failed to take it. False if it never will
+        be, since there is nothing to wait for, or no good reason to hope."""
+        with self._lock:
+            if (
+                not self._is_well
+                or not self.breaker.is_closed
+                or not self.limits.write_wait_s
+                or len(self._waiting) > _WRITTEN_AT_ONCE
+                or (key not in self._waiting and key not in self._writing)
+            ):
+                return False
+            self._followers.setdefault(key, []).append(done)
+            return True
+
+    def unfollow(self, key: str) -> None:
+        """Nobody waits for ``key`` any more."""
+        with self._lock:
+            self._followers.pop(key, None)
+
+    def wait_until_written(self, key: str) -> None:
+        """Wait until the store was told of ``key``, but not longer than ``write_wait_s``."""
+        written = threading.Lock()
+        written.acquire()
+        if self.follow(key, written.release) and not written.acquire(timeout=self.limits.write_wait_s):
+            self.unfollow(key)
+
+    def _tell_followers(self, keys: list[str]) -> None:
+        if not self._followers:
+            return
+        with self._lock:
+            told = [done for key in keys for done in self._followers.pop(key, ())]
+        for done in told:
+            done()
 
     @property
     def queue_length(self) -> int:
@@ -321,7 +366,7 @@ class GuardedStore:
         """The writer's life: batches out of the queue, as long as the breaker is closed."""
         while True:
             with self._news:
-                self._writing = 0
+                self._writing = frozenset()
                 self._news.notify_all()
                 while not self._waiting and not self._is_closed:
                     if not self._news.wait(_IDLE_S) and not self._waiting:
@@ -335,9 +380,10 @@ class GuardedStore:
                 else:
                     count = min(len(self._waiting), _WRITTEN_AT_ONCE)
                     batch = [self._waiting.popitem(last=False) for _ in range(count)]
-                    self._writing = count
+                    self._writing = frozenset(key for key, _ in batch)
             if batch:
                 self._write(batch)
+                self._tell_followers([key for key, _ in batch])
             elif self.breaker.begins_probe():
                 self._probe()
 
@@ -354,9 +400,11 @@ class GuardedStore:
                 call()
             except Exception as error:  # a store may be anyone's code
                 self._count("write_failures", count)
+                self._is_well = False
                 self.breaker.failed(type(error).__name__)
             else:
                 self._count("written", count)
+                self._is_well = True
 
     # --- the end, and forks ------------------------------------------------------------------------------------------
 

@@ -88,10 +88,11 @@ class SharedSessions:
         self._lock = threading.Lock()
         forking.watch(self)
 
-    def save(self, session_id: bytes, partition: bytes, plaintext: bytes, expires_at: float) -> bool:
-        """Keep a session until ``expires_at``, one generation of the keys (a day) at most. False if it was not kept.
+    def save(self, session_id: bytes, partition: bytes, plaintext: bytes, expires_at: float) -> str | None:
+        """Keep a session until ``expires_at``, one generation of the keys (a day) at most. None if it was not kept.
 
-        Returns before the store has it. Raises `InternalError` if the random source fails, and nothing else.
+        Returns before the store has it: the key under which the guard can be asked when it does. Raises
+        `InternalError` if the random source fails, and nothing else.
         """
         now = self._clock()
         sealed = self._sealer.seal(
@@ -104,13 +105,13 @@ class SharedSessions:
         )
         if sealed is None:
             self._count("not_saved")
-            return False
+            return None
         jitter = int.from_bytes(self._random(2), "big") / 65_536 * _MOST_JITTER
         with self._lock:
             self.stats.saved += 1
             self._unknown.pop(sealed.key, None)
         self.guard.put(sealed.key, sealed.record, sealed.expires_at - (sealed.expires_at - now) * jitter)
-        return True
+        return sealed.key
 
     def load(self, session_id: bytes, partition: bytes, single_use: bool) -> bytes | None:
         """The session saved under this id in this partition, or None. With ``single_use`` nobody gets it again.

@@ -54,6 +54,23 @@ class AwaitedStore:
         guard.answered(started)
         return value
 
+    async def written(self, key: str) -> None:
+        """Wait until the store was told of ``key``, as long as the guard's limits allow."""
+        guard, loop = self._guard, asyncio.get_running_loop()
+        told: asyncio.Future[None] = loop.create_future()
+
+        def done() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(_resolve, told)
+
+        if not guard.follow(key, done):
+            return
+        try:
+            async with asyncio.timeout(guard.limits.write_wait_s):
+                await told
+        except TimeoutError:
+            guard.unfollow(key)
+
     async def disconnect(self) -> None:
         """Close what this loop has of the store. The next lookup connects again."""
         store = self._stores.pop(asyncio.get_running_loop(), None)
@@ -97,3 +114,8 @@ class _Busy(Exception):
 def _settle(answer: asyncio.Future[Any], job: Any) -> None:
     if not answer.done():
         answer.set_result(job)
+
+
+def _resolve(told: asyncio.Future[None]) -> None:
+    if not told.done():
+        told.set_result(None)

@@ -30,10 +30,13 @@ class Outside(AnswersOutside, Protocol):
 
 
 class AwaitedOutside(Outside, Protocol):
-    """What an asyncio stream does not need an executor for. Its ``session_issued`` does not wait for anything."""
+    """What an asyncio stream does not need an executor for."""
 
     async def find_session_awaiting(self, connection: Connection, question: NeedSession) -> Session | None:
         """As ``find_session``, awaited."""
+
+    async def session_issued_awaiting(self, connection: Connection, session: Session) -> None:
+        """As ``session_issued``, awaited."""
 
     async def disconnect(self) -> None:
         """Let go of what belongs to the running loop. What is asked afterwards connects again."""

@@ -231,10 +231,13 @@ class Pump:
 
     async def run_awaiting(self, errand: Errand) -> Any:
         """As `run`, for what `is_awaited`."""
-        if not isinstance(errand, NeedSession):
-            return self.run(errand)
+        outside = cast("AwaitedOutside", self._outside)
         try:
-            return await cast("AwaitedOutside", self._outside).find_session_awaiting(self.connection, errand)
+            if isinstance(errand, NeedSession):
+                return await outside.find_session_awaiting(self.connection, errand)
+            if isinstance(errand, SessionIssued):
+                await outside.session_issued_awaiting(self.connection, errand.session)
+            return None
         except Exception as error:
             return _failed(errand, error)
 

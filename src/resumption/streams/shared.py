@@ -59,10 +59,25 @@ class SharedStore:
         return self._revived(connection, question, sessions.opened(lookup, record))
 
     def session_issued(self, connection: SessionOwner, session: Session) -> None:
-        """Have a session saved that clients will name by its id. Failures are counted, never raised; nothing waits."""
+        """Have a session saved that clients will name by its id. Failures are counted, never raised.
+
+        Waits until the store has it, if that is a matter of moments (`resumption.StoreLimits`).
+        """
+        key = self._saved(session)
+        if key is not None:
+            self.sessions.guard.wait_until_written(key)
+
+    async def session_issued_awaiting(self, connection: SessionOwner, session: Session) -> None:
+        """As `session_issued`, in an event loop."""
+        key = self._saved(session)
+        if key is not None:
+            await self._awaiting().written(key)
+
+    def _saved(self, session: Session) -> str | None:
         data = session.data
-        if data.session_id and (self._stateful or data.version == _TLS12):
-            self.sessions.save(data.session_id, data.partition, session.to_packed(), data.expires_at)
+        if not data.session_id or not (self._stateful or data.version == _TLS12):
+            return None
+        return self.sessions.save(data.session_id, data.partition, session.to_packed(), data.expires_at)
 
     def forget(self, session: Session) -> None:
         """Have a session forgotten that no process shall resume any more."""

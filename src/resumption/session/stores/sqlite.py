@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS identity (token BLOB NOT NULL);
 INSERT INTO identity SELECT randomblob(16) WHERE NOT EXISTS (SELECT 1 FROM identity);
 """,
 )
+_PAUSE_S = 0.0001  # between two looks at whether another writer is done
 _SWEEP_EVERY = 32  # insertions between two sweeps
 _SWEPT_AT_ONCE = 128  # expired entries per sweep: more than came in since the last, so they do not pile up
 
@@ -129,7 +130,7 @@ class SQLiteStore(SQLiteFile):
         with self._connected() as connection:
             if not connection.execute(_GET, (key, other, now)).fetchall():
                 return None
-            rows = connection.execute(_TAKE, (key, other)).fetchall()
+            rows = self._change(connection, _TAKE, (key, other)).fetchall()
         return _pick(rows, key, now)
 
     def put(self, key: str, value: bytes, expires_at: float) -> None:
@@ -160,7 +161,7 @@ class SQLiteStore(SQLiteFile):
             _check_length(value)
         now = self._clock()
         with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            self._change(connection, "BEGIN IMMEDIATE")
             try:
                 for key, value, expires_at in entries:
                     self._insert(connection, key, value, expires_at, now)
@@ -175,7 +176,7 @@ class SQLiteStore(SQLiteFile):
     def remove(self, key: str, other: str | None = None) -> None:
         """Forget the values under ``key`` and ``other``."""
         with self._connected() as connection:
-            connection.execute(_REMOVE, (key, other))
+            self._change(connection, _REMOVE, (key, other))
 
     def add_once(self, key: str, expires_at: float) -> bool:
         """Set a mark; True only if there is none. Raises `StoreError` when all room is taken by live marks."""
@@ -183,13 +184,13 @@ class SQLiteStore(SQLiteFile):
         with self._connected() as connection:
             self._sweep(connection, now)
             if self._mark_room <= 0:
-                connection.execute(_SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
+                self._change(connection, _SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
                 room = self._max_marks - count(connection, _COUNT_MARKS)
                 if room <= 0:
                     raise StoreError(f"no room for another mark: {self._max_marks} are live")
                 self._mark_room = min(room, max(1, self._max_marks // 64))
             self._mark_room -= 1
-            return now < expires_at and connection.execute(_MARK, (key, expires_at, now)).rowcount == 1
+            return now < expires_at and self._change(connection, _MARK, (key, expires_at, now)).rowcount == 1
 
     def continuity(self) -> Continuity:
         """Whether the store is still what it was: this file, on a machine that has not gone down (which may have cost
@@ -234,18 +235,36 @@ class SQLiteStore(SQLiteFile):
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _change(
+        self, connection: sqlite3.Connection, statement: str, values: tuple[object, ...] = ()
+    ) -> sqlite3.Cursor:
+        """Make a change; wait for other writers, each of whom needs some tens of microseconds.
+
+        SQLite's own way of waiting begins with whole milliseconds, in which a client is back before its session is.
+        """
+        deadline = 0.0
+        while True:
+            try:
+                return connection.execute(statement, values)
+            except sqlite3.OperationalError as error:
+                now = time.monotonic()
+                deadline = deadline or now + self._busy_timeout_s
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or now >= deadline:
+                    raise
+            time.sleep(_PAUSE_S)
+
     def _insert(self, connection: sqlite3.Connection, key: str, value: bytes, expires_at: float, now: float) -> None:
         if not now < expires_at:
-            connection.execute(_REMOVE, (key, None))
+            self._change(connection, _REMOVE, (key, None))
             return
         try:
-            connection.execute(_PUT, (key, value, expires_at))
+            self._change(connection, _PUT, (key, value, expires_at))
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
-            connection.execute(_SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
-            connection.execute(_EVICT, (max(_SWEPT_AT_ONCE, count(connection, _COUNT_RECORDS) // 64),))
-            connection.execute(_PUT, (key, value, expires_at))
+            self._change(connection, _SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
+            self._change(connection, _EVICT, (max(_SWEPT_AT_ONCE, count(connection, _COUNT_RECORDS) // 64),))
+            self._change(connection, _PUT, (key, value, expires_at))
 
     def _bound(self, connection: sqlite3.Connection, inserted: int) -> None:
         """Keep the number of values within its limit, looking now and then."""
@@ -254,14 +273,14 @@ class SQLiteStore(SQLiteFile):
             self._until_count = max(1, self._max_entries // 64)
             excess = count(connection, _COUNT_RECORDS) - self._max_entries
             if excess > 0:
-                connection.execute(_EVICT, (excess,))
+                self._change(connection, _EVICT, (excess,))
 
     def _sweep(self, connection: sqlite3.Connection, now: float) -> None:
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._until_sweep = _SWEEP_EVERY
-            connection.execute(_SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
-            connection.execute(_SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
+            self._change(connection, _SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
+            self._change(connection, _SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
 
 
 def _boot_id() -> str:
