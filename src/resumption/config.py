@@ -305,6 +305,7 @@ class ServerConfig(ServerCertificates, Config):
     ``accept_stateful`` that such ids are looked up. ``num_tickets``: TLS 1.3 tickets after a full handshake.
     ``client_auth``: "none", "optional" or "required"; the latter two need ``trust`` and ``id_context``. ``cookies``:
     every TLS 1.3 client is first sent away with a cookie, and nothing need be remembered until it comes back with it.
+    (GnuTLS 3.7 cannot: its clients take a cookie only with a wish for another key share.)
     ``max_early_data``: bytes of early data that a connection may send, 0 for none; more needs ``replay``, the register
     that holds off replays. ``max_skipped_early_data``: bytes of refused early data that are passed over at least.
     ``spent_tickets`` makes stateless TLS 1.3 tickets single-use.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -286,3 +286,24 @@ def test_an_unknown_group_is_our_mistake() -> None:
     for group in (258, 4097):  # ffdhe4096, and a number of nobody's
         with pytest.raises(ConfigurationError, match=f"0x{group:04x}"):
             respond(group, b"")
+
+
+def test_x448_with_the_keys_of_rfc_7748(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Section 6.2 there."""
+    ours = x448.X448PrivateKey.from_private_bytes(
+        bytes.fromhex(
+            "9a8f4925d1519f5775cf46b04b5800d4ee9ee8bae8bc5565d498c28d"
+            "d9c9baf574a9419744897391006382a6f127ab1d9ac2d8c0a598726b"
+        )
+    )
+    theirs = bytes.fromhex(
+        "3eb7a829b0cd20f5bcfc0b599b6feccf6da4627107bdb0d4f345b430"
+        "27d8b972fc3e34fb4232a13ca706dcb57aec3dae07bdc1c67bf33609"
+    )
+    secret = bytes.fromhex(
+        "07fff4181ac6cc95ec1c16a94a0f74d12da232ce40a77552281d282b"
+        "b60c0b56fd2464c335543936521c24403085d59a449a5037514a879d"
+    )
+    monkeypatch.setattr(x448.X448PrivateKey, "generate", lambda: ours)
+    assert generate(G.x448).finish(theirs) == secret
+    assert respond(G.x448, theirs) == (ours.public_key().public_bytes_raw(), secret)

@@ -207,3 +207,12 @@ def test_our_session_outlives_its_context(pki: Pki, version: ProtocolVersion) ->
             again = visit(other, server.port, session=session)
             again.session.free()
     assert again.resumption.resumed
+
+
+@pytest.mark.parametrize("groups", [(NamedGroup.x25519,), (NamedGroup.x25519, NamedGroup.secp384r1)], ids=["", "P-384"])
+def test_openssl_server_without_state_gets_its_cookie_back(pki: Pki, groups: tuple[int, ...]) -> None:
+    """``-stateless`` sends every client away with a cookie, and with -groups for another share at once."""
+    asked = ("-groups", "P-384") if len(groups) == 2 else ("-groups", "X25519")
+    client = context(pki, V13, groups=groups, key_shares=1)
+    with peers.openssl_server(pki.ecdsa_p256, "-www", "-stateless", *asked) as server, client:
+        assert visit_thrice(client, server.port) == [False, True, True]
