@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -54,9 +55,10 @@ class SharedPort:
 class Fleet:
     """A server of as many worker processes as there are ``settings``, each process with its own.
 
-    ``program`` is what follows the interpreter on a worker's command line; the settings are its first line of input.
-    ``on_event`` gets what the workers tell of connections, from other threads, one at a time. Raises `ChildFailed` if a
-    worker cannot start, `OSError` if the port is taken. Use ``with``; `end` before it for the workers' last words.
+    ``folder`` is their working directory. ``program`` is what follows the interpreter on a worker's command line; the
+    settings are its first line of input. ``on_event`` gets what the workers tell of connections, from other threads,
+    one at a time. Raises `ChildFailed` if a worker cannot start, `OSError` if the port is taken. Use ``with``; `end`
+    before it for the workers' last words.
     """
 
     def __init__(
@@ -65,10 +67,13 @@ class Fleet:
         deadline: Deadline,
         on_event: Callable[[Line], object] | None = None,
         program: Sequence[str] = ("-m", "resumption.cli.worker"),
+        folder: Path | None = None,
     ) -> None:
         self._on_event = on_event
         self._telling = threading.Lock()
         self._program = tuple(program)
+        self._folder = folder
+        self._settings = tuple(settings)
         self._workers: list[Child] = []
         self._shared = SharedPort(settings[0].host, settings[0].port) if len(settings) > 1 else None
         self.host, self.port = settings[0].host, settings[0].port
@@ -87,7 +92,9 @@ class Fleet:
         if shared is not None:
             settings = replace(settings, port=shared.port, listener=shared.listener, share_port=True)
             inherited = () if shared.listener is None else (shared.listener,)
-        child = Child(f"worker {settings.index}", self._program, inherited=inherited, on_line=self._take)
+        child = Child(
+            f"worker {settings.index}", self._program, inherited=inherited, on_line=self._take, folder=self._folder
+        )
         child.send(asdict(settings))
         return child
 
@@ -108,6 +115,20 @@ class Fleet:
         """Have all workers issue this kind of session; returns when all of them do."""
         for child in self._workers:
             child.send({"stateful": stateful})
+        for child in self._workers:
+            child.receive(deadline)
+
+    def rotate(self, deadline: Deadline) -> list[str | None]:
+        """Have all workers issue tickets with a new key; the name of each one's."""
+        for child in self._workers:
+            child.send({"rotate": True})
+        return [child.receive(deadline)["key"] for child in self._workers]
+
+    def replace_all(self, deadline: Deadline) -> None:
+        """Kill every worker outright (SIGKILL) and start another one in its place, on the same port."""
+        for number, child in enumerate(self._workers):
+            child.kill()
+            self._workers[number] = self._start(replace(self._settings[number], port=self.port))
         for child in self._workers:
             child.receive(deadline)
 

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from resumption.errors import Error
@@ -66,7 +67,7 @@ class Child:
     """A running child. ``on_line`` may take a line (return True), which is then not delivered to `receive`.
 
     ``arguments`` follow the interpreter: ``("-m", "resumption.cli.worker")``. ``inherited`` are descriptors that it
-    gets. `stop` must be called; it may be repeated.
+    gets, ``folder`` its working directory. `stop` must be called; it may be repeated.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Child:
         *,
         inherited: Sequence[int] = (),
         on_line: Callable[[Line], bool] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.name = name
         self._on_line = on_line
@@ -88,6 +90,7 @@ class Child:
             stderr=subprocess.PIPE,
             pass_fds=tuple(inherited),
             env=_environment(),
+            cwd=folder,
             start_new_session=True,  # Ctrl-C is the parent's to handle: it ends its children in order
         )
         self._threads = [

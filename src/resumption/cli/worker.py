@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = ["Worker", "WorkerSettings"]
 
 _LINGER_S = 2.0  # for a client that does not close after we did
 _END_WAIT_S = 2.0  # for connections that are running at the end
+_STORE_WAIT_S = 2.0  # for what the store is still to be told
 _MOST_CONNECTIONS = 256  # at a time
 _ID_CONTEXT = b"resumption serve"
 
@@ -58,6 +60,8 @@ class WorkerSettings:
     client_ca: str | None = None
     echo: bool = False
     timeout_s: float = 30.0
+    clock_skew_s: float = 0.0  # how far this worker's clock is ahead
+    store_timeout_s: float | None = None  # None: as a server's
 
 
 class Worker:
@@ -91,9 +95,19 @@ class Worker:
             client_auth="required" if settings.client_ca else "none",
             trust=settings.client_ca,
             session_id_context=_ID_CONTEXT,
+            clock=self._clock,
+            store_timeout=settings.store_timeout_s,
             name=f"worker {settings.index}",
             **versions,
         )
+
+    def _clock(self) -> float:
+        return time.time() + self._settings.clock_skew_s
+
+    def rotate(self) -> str | None:
+        """Issue tickets with a new key; its name."""
+        self._keys.rotate_now(self._clock())
+        return self._keys.status(self._clock()).issuing
 
     def _listen(self) -> socket.socket:
         settings = self._settings
@@ -136,7 +150,8 @@ class Worker:
         try:
             with contextlib.suppress(OSError):
                 send_at_once(sock)
-            with self._issuing.wrap(sock, timeout=self._settings.timeout_s) as stream:
+            context = self._issuing
+            with context.wrap(sock, timeout=self._settings.timeout_s) as stream:
                 stream.do_handshake()
                 told |= connection_facts(stream)
                 line_out({"event": "connection", **told})
@@ -144,6 +159,8 @@ class Worker:
                     for data in stream:
                         stream.sendall(data)
                 else:
+                    # Whoever has read the answer may come back at once, to another worker: it shall be known there.
+                    context.flush_store(_STORE_WAIT_S)
                     self._answer(stream, told)
                 _part(stream)
         except (Error, OSError) as error:
@@ -206,8 +223,11 @@ def _run(lines: Iterator[Line]) -> int:
         worker.start()
         line_out({"event": "ready", "port": worker.port, "pid": os.getpid()})
         for line in lines:
-            worker.issue(bool(line["stateful"]))
-            line_out({"event": "issuing", "stateful": bool(line["stateful"])})
+            if "rotate" in line:
+                line_out({"event": "rotated", "key": worker.rotate()})
+            else:
+                worker.issue(bool(line["stateful"]))
+                line_out({"event": "issuing", "stateful": bool(line["stateful"])})
         worker.close()
         del worker
         line_out({"event": "ended", "references": census.references(), "leaks": census.leaks()})

@@ -42,7 +42,7 @@ def worker(certificates: Certificates, store_url: str) -> Iterator[Worker]:
 
 @pytest.fixture
 def client(worker: Worker, certificates: Certificates) -> Client:
-    return Client("127.0.0.1", worker.port, str(certificates.authority), 20.0)
+    return Client("127.0.0.1", [worker.port], str(certificates.authority), 20.0)
 
 
 @KINDS
@@ -61,7 +61,7 @@ def test_first_and_again(
     assert (first["client"], first["server"], first["worker"]) == (False, False, 5)
     assert (first["freed"], first["wiped"], first["references"]) == (True, True, 0)
 
-    other = Client("127.0.0.1", worker.port, str(certificates.authority), 20.0)
+    other = Client("127.0.0.1", [worker.port], str(certificates.authority), 20.0)
     again = other.again({"tls12": tls12, "load": path, "connections": 3, "full": 2})
     for each in (again["loaded"], *again["reconnections"]):
         assert (each["client"], each["server"], each["mechanism"], each["worker"]) == (True, True, mechanism, 5)
@@ -137,7 +137,7 @@ def run(*lines: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
 
 
 def test_its_life_as_a_process(worker: Worker, certificates: Certificates, tmp_path: Path) -> None:
-    settings = {"host": "127.0.0.1", "port": worker.port, "authority": str(certificates.authority), "timeout_s": 20}
+    settings = {"host": "127.0.0.1", "ports": [worker.port], "authority": str(certificates.authority), "timeout_s": 20}
     deed = {"do": "first", "tls12": False, "save": str(tmp_path / "s.pem")}
     status, (answer, last) = run(settings, deed)
     assert status == 0
@@ -146,7 +146,7 @@ def test_its_life_as_a_process(worker: Worker, certificates: Certificates, tmp_p
 
 
 def test_what_goes_wrong_is_reported(worker: Worker, certificates: Certificates, tmp_path: Path) -> None:
-    settings = {"host": "127.0.0.1", "port": worker.port, "authority": str(certificates.authority), "timeout_s": 20}
+    settings = {"host": "127.0.0.1", "ports": [worker.port], "authority": str(certificates.authority), "timeout_s": 20}
     status, (line,) = run(settings, {"do": "again", "tls12": False, "load": str(tmp_path / "none")})
     assert status == 1
     assert "No such file" in line["failed"]

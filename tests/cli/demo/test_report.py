@@ -177,6 +177,7 @@ def test_the_object_has_what_programs_look_for() -> None:
         "name": "TLS 1.3 tickets",
         "resumed": 40,
         "of": 40,
+        "declined": {},
         "crossed": 40,
         "by_worker": [10, 10, 10, 10],
         "handshake_ms": 21.5,

@@ -8,11 +8,12 @@ holds, which should be none.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from resumption.streams.sockets import connect_socket
 __all__ = ["Client", "CountingSocket"]
 
 _NAME = "localhost"
+_PURPOSE = "demo"  # one service, on however many machines
 
 
 class CountingSocket:
@@ -85,16 +87,20 @@ class Client:
     """What one client process does. ``authority`` is the CA to trust; everything has ``timeout_s`` seconds."""
 
     host: str
-    port: int
+    ports: Sequence[int]  # one for each machine; connections go to them in turn
     authority: str
     timeout_s: float
+    paused: Callable[[], object] = lambda: None  # called halfway through the reconnections: returns to go on
     _issued_on: dict[bytes, int] = field(default_factory=dict)  # session id -> the connection that brought it
     _answered_by: dict[int, int] = field(default_factory=dict)  # connection -> the worker that served it
 
+    def __post_init__(self) -> None:
+        self._turns = itertools.cycle(self.ports)
+
     @property
     def address(self) -> tuple[str, int]:
-        """Where the server is."""
-        return self.host, self.port
+        """Where the server is; the next machine each time."""
+        return self.host, next(self._turns)
 
     def _context(self, name: str, tls12: bool) -> ClientContext:
         settings: dict[str, Any] = {"maximum_version": ProtocolVersion.TLSv1_2} if tls12 else {}
@@ -108,7 +114,7 @@ class Client:
         The session's life is written down from the handshake to the wiping of its secret.
         """
         with tracing(), self._context("client", line["tls12"]) as context:
-            stream = context.connect(self.address, server_name=_NAME, timeout=self.timeout_s)
+            stream = context.connect(self.address, server_name=_NAME, purpose=_PURPOSE, timeout=self.timeout_s)
             told = self._ask(stream)
             session = _wanted(stream.get1_session())
             write_private(Path(line["save"]), session.to_pem().encode("ascii"))
@@ -134,13 +140,19 @@ class Client:
             loaded, _ = read_session(Path(line["load"]))
             with (
                 loaded,
-                context.connect(self.address, server_name=_NAME, session=loaded, timeout=self.timeout_s) as stream,
+                context.connect(
+                    self.address, server_name=_NAME, purpose=_PURPOSE, session=loaded, timeout=self.timeout_s
+                ) as stream,
             ):
                 resumed = self._ask(stream)
             full_bytes = self._counted(context, fresh=True)
             full = [self._timed(context, fresh=True) for _ in range(line["full"])]
             resumed_bytes = self._counted(context, fresh=False)
-            reconnections = [self._timed(context, fresh=False) for _ in range(line["connections"])]
+            reconnections = []
+            for number in range(line["connections"]):
+                if number == line["connections"] // 2:
+                    self.paused()
+                reconnections.append(self._timed(context, fresh=False))
         return {
             "loaded": resumed,
             "full_ms": [each["ms"] for each in full],
@@ -153,7 +165,7 @@ class Client:
         """Save a session that nobody has spent, for another program to resume."""
         with (
             self._context("client", False) as context,
-            context.connect(self.address, server_name=_NAME, timeout=self.timeout_s) as stream,
+            context.connect(self.address, server_name=_NAME, purpose=_PURPOSE, timeout=self.timeout_s) as stream,
         ):
             told = self._ask(stream)
             with _wanted(stream.get1_session()) as session:
@@ -178,6 +190,7 @@ class Client:
             "client": stream.session_reused,
             "server": page["resumed"],
             "mechanism": page["mechanism"],
+            "reason": page["reason"],
             "resumption": str(stream.resumption),
         }
 
@@ -187,7 +200,7 @@ class Client:
     def _timed(self, context: ClientContext, *, fresh: bool) -> Line:
         """One connection, timed from the first packet to the end of the handshake."""
         started = time.perf_counter()
-        stream = context.connect(self.address, server_name=_NAME, timeout=self.timeout_s, fresh=fresh)
+        stream = context.connect(self.address, server_name=_NAME, purpose=_PURPOSE, timeout=self.timeout_s, fresh=fresh)
         took = time.perf_counter() - started
         with stream:
             return {**self._ask(stream), "ms": took * 1000}
@@ -195,7 +208,7 @@ class Client:
     def _counted(self, context: ClientContext, *, fresh: bool) -> int | None:
         """The bytes of a handshake, both directions, up to the client's last; None if it was not of the kind."""
         sock = CountingSocket(self.address, self.timeout_s)
-        connection = context.connection(_NAME, purpose=str(self.port), fresh=fresh)
+        connection = context.connection(_NAME, purpose=_PURPOSE, fresh=fresh)
         with Stream(sock, connection, timeout=self.timeout_s) as stream:
             stream.do_handshake()
             count = sock.bytes
@@ -244,7 +257,14 @@ def _run(lines: Iterator[Line]) -> int:
     if first is None:
         return 0
     with Census() as census:
-        client = Client(first["host"], first["port"], first["authority"], first["timeout_s"])
+        client = Client(first["host"], first["ports"], first["authority"], first["timeout_s"])
+        if first.get("pauses"):
+
+            def paused() -> None:
+                line_out({"paused": True})
+                next(lines, None)
+
+            client.paused = paused
         deeds: dict[str, Callable[[Line], Line]] = {"first": client.first, "again": client.again, "save": client.save}
         for line in lines:
             try:

@@ -14,12 +14,16 @@ from typing import Annotated
 
 import typer
 
+from resumption.cli.demo.plan import DEFAULT, Choice, Plan, kinds_for
 from resumption.cli.demo.report import claims, show, to_json
-from resumption.cli.demo.scenario import Plan, run
+from resumption.cli.demo.scenario import run
 from resumption.cli.output import Status, open_console, reports_errors, warn, write_json
+from resumption.errors import ConfigurationError
 from resumption.session.store import open_store
 
 __all__ = ["demo"]
+
+_MOST_SKEW_S = 60.0
 
 
 @reports_errors
@@ -29,6 +33,19 @@ def demo(
     store: Annotated[
         str | None, typer.Option(metavar="URL", help="Where stateful sessions are shared; an SQLite file by default.")
     ] = None,
+    mechanism: Annotated[
+        list[Choice] | None,
+        typer.Option(help=f"A way of resuming; may be repeated. By default {', '.join(DEFAULT)}, where they can be."),
+    ] = None,
+    machines: Annotated[int, typer.Option(min=1, max=8, help="Simulated machines, with so many workers each.")] = 1,
+    skew: Annotated[
+        float,
+        typer.Option(min=0.0, max=59.0, help="How far the clock of each machine is ahead of the one before, in s."),
+    ] = 0.0,
+    kill: Annotated[
+        bool, typer.Option("--kill", help="Kill all workers (SIGKILL) halfway, and start others in their place.")
+    ] = False,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Rotate the ticket keys halfway.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the certificates, the sessions and the store.")] = False,
     timeout: Annotated[float, typer.Option(min=1.0, help="Seconds for everything together.")] = 120.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")] = False,
@@ -37,10 +54,26 @@ def demo(
 
     Exit status: 0 if every claim held, else 1.
     """
+    kinds = kinds_for(mechanism or (), store=store, machines=machines)
+    if skew * (machines - 1) > _MOST_SKEW_S:
+        raise ConfigurationError(
+            f"the clocks of a fleet may be {_MOST_SKEW_S:g} s apart, not {skew * (machines - 1):g}"
+        )
     if store is not None:
         open_store(store).close()  # whatever is wrong with it is better said before the story begins
     with _ends_in_order(), _folder(keep) as folder:
-        plan = Plan(folder=folder, workers=workers, connections=connections, store=store, timeout_s=timeout)
+        plan = Plan(
+            folder=folder,
+            workers=workers,
+            connections=connections,
+            store=store,
+            timeout_s=timeout,
+            kinds=kinds,
+            machines=machines,
+            skew_s=skew,
+            kill=kill,
+            rotate=rotate,
+        )
         found = run(plan, _Progress(quiet=json))
         if json:
             write_json(to_json(found))

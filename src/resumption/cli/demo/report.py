@@ -73,6 +73,7 @@ class Row:
             "name": self.name,
             "resumed": self.resumed,
             "of": self.of,
+            "declined": dict(Counter(each.get("reason") for each in self.reconnections if not self._is_resumed(each))),
             "crossed": self.crossed if self.mechanism else None,
             "by_worker": list(self.by_worker.values()),
             "handshake_ms": _median([each["ms"] for each in self.reconnections]),
@@ -83,6 +84,14 @@ class Row:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something that the demonstration says, and whether it was so."""
+
+    text: str
+    held: bool
+
+
 @dataclass
 class Findings:
     """Everything that was found so far; a demonstration that is cut short leaves the rest as it is here."""
@@ -90,9 +99,11 @@ class Findings:
     workers: int
     connections: int
     store: str = ""
+    machines: int = 1
     worker_pids: Sequence[int] = ()
     first: Sequence[Line] = ()  # what the first client process said of each full handshake
     rows: list[Row] = field(default_factory=list)
+    happened: list[Claim] = field(default_factory=list)  # what was done halfway, and whether it was done
     stdlib: Row | None = None
     stdlib_version: str = ""
     guest: Guest | None = None
@@ -123,21 +134,14 @@ class Findings:
         return min((row.resumed for row in self.rows), default=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Something that the demonstration says, and whether it was so."""
-
-    text: str
-    held: bool
-
-
 def claims(found: Findings) -> list[Claim]:
     """What has to hold for the demonstration to have succeeded."""
     n, of = found.workers, found.connections
+    where = "one port" if found.machines == 1 else f"the ports of {found.machines} machines"
     enough = of >= _ENOUGH and of >= _ENOUGH_PER_WORKER * n  # else chance alone may leave a worker out
     made = [
         Claim(
-            f"{n} worker processes, each with its own context, {'all answered' if enough else 'listened'} on one port",
+            f"{n} worker processes, each with its own context, {'all answered' if enough else 'listened'} on {where}",
             len(set(found.worker_pids)) == n and (_all_answered(found) or not enough),
         ),
         Claim("a client process made full handshakes, saved its sessions, let go of them and ended", _began(found)),
@@ -152,6 +156,7 @@ def claims(found: Findings) -> list[Claim]:
         if n > 1 and enough:
             spread = len(row.by_worker) > 1 and row.crossed > 0
             made.append(Claim(f"{row.name}: {row.crossed} of them at another worker than issued the session", spread))
+    made += found.happened
     if not found.rows:
         made.append(Claim(f"{of} reconnections resumed", False))
     done = found.stdlib is not None and found.stdlib.of == of
@@ -204,6 +209,7 @@ def to_json(found: Findings) -> dict[str, Any]:
         "openssl_reads": guest.reads if guest is not None else None,
         "ok": all(claim.held for claim in made),
         "workers": found.workers,
+        "machines": found.machines,
         "store": found.store.partition(":")[0],
         "rows": [row.to_json() for row in found.rows],
         "stdlib": found.stdlib.to_json() if found.stdlib is not None else None,
@@ -225,7 +231,8 @@ def show(found: Findings) -> None:
     show_table(
         columns,
         [_cells(row) for row in rows] + _guest_cells(found),
-        title=f"{found.connections} reconnections to {found.workers} worker processes on one port",
+        title=f"{found.connections} reconnections to {found.workers} worker processes"
+        + (" on one port" if found.machines == 1 else f" of {found.machines} machines"),
         numbers=(1, 2, 4, 5, 6, 7),
     )
     for_people(

@@ -7,81 +7,48 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
 
 from resumption.cli.certificates import Certificates, make_certificates
 from resumption.cli.demo import openssl
-from resumption.cli.demo.report import Findings, Row
+from resumption.cli.demo.plan import Kind, Plan
+from resumption.cli.demo.report import Claim, Findings, Row
 from resumption.cli.fleet import Fleet, numbered
 from resumption.cli.processes import Child, Deadline, Line, describe
 from resumption.cli.worker import WorkerSettings
 from resumption.errors import Error, UsageError
-from resumption.session.verdicts import Mechanism
 
-__all__ = ["Kind", "Plan", "run", "worker_settings"]
+__all__ = ["run", "worker_settings"]
 
 _STDLIB = ("-I", str(Path(__file__).with_name("stdlib.py")))
 _CLIENT = ("-m", "resumption.cli.demo.client")
 _MOST_FULL = 10  # full handshakes that are timed, per row
 _STEP_S = 20.0  # for each thing that a client does on its connections
-_END_S = 10.0
+_STORE_S = 1.0  # patience with the store: the rate of resumption is shown, not how soon a busy machine gives up
 
 Tell = Callable[[str], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A way of resuming that gets a row."""
-
-    name: str
-    label: str  # of its session file
-    mechanism: Mechanism
-    stateful: bool = False
-    tls12: bool = False
-
-
-KINDS = (
-    Kind("TLS 1.3 tickets", "tickets", Mechanism.STATELESS_13),
-    Kind("TLS 1.3 stateful", "stateful", Mechanism.STATEFUL_13, stateful=True),
-    Kind("TLS 1.2 tickets", "tickets-12", Mechanism.TICKET_12, tls12=True),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is to be shown, where, and within how many seconds."""
-
-    folder: Path
-    workers: int = 4
-    connections: int = 40
-    store: str | None = None
-    timeout_s: float = 120.0
-
-    @property
-    def store_url(self) -> str:
-        """The store: an SQLite file in the folder unless another was asked for."""
-        return self.store or f"sqlite://{quote(str((self.folder / 'sessions.db').resolve()))}"
 
 
 def worker_settings(plan: Plan, certificates: Certificates) -> list[WorkerSettings]:
     """What each worker is told: all of them one secret and one store, which is the whole trick."""
     settings = WorkerSettings(
         index=0,
-        certificate=str(certificates.chain),
-        private_key=str(certificates.key),
+        certificate=str(certificates.chain.resolve()),
+        private_key=str(certificates.key.resolve()),
         tickets=secrets.token_hex(32),
         store=plan.store_url,
+        store_timeout_s=_STORE_S,
     )
-    return numbered(settings, plan.workers)
+    workers = numbered(settings, plan.workers * plan.machines)
+    return [replace(each, clock_skew_s=plan.skew_s * (each.index // plan.workers)) for each in workers]
 
 
 def run(plan: Plan, tell: Tell) -> Findings:
     """Tell the story. What goes wrong ends it, and is among the findings; wrong usage is raised."""
-    found = Findings(plan.workers, plan.connections, store=plan.store_url)
+    found = Findings(plan.workers * plan.machines, plan.connections, store=plan.store_url, machines=plan.machines)
     started = time.monotonic()
     try:
         _Story(plan, found, tell).tell_all()
@@ -107,34 +74,72 @@ class _Story:
         plan, found = self._plan, self._found
         certificates = make_certificates(plan.folder)
         with ExitStack() as running:
-            fleet = running.enter_context(Fleet(worker_settings(plan, certificates), self._deadline))
-            found.worker_pids = fleet.pids
-            self._tell(f"{plan.workers} worker processes listen on port {fleet.port}")
-            self._first_client(fleet, certificates)
-            self._second_client(fleet, certificates)
+            machines = [running.enter_context(fleet) for fleet in self._machines(certificates)]
+            found.worker_pids = [pid for fleet in machines for pid in fleet.pids]
+            ports = " and ".join(str(fleet.port) for fleet in machines)
+            self._tell(f"{found.workers} worker processes listen on port {ports}")
+            self._first_client(machines, certificates)
+            self._second_client(machines, certificates)
             saved = plan.folder / "openssl.pem"
-            found.guest = openssl.invite(saved, fleet.host, fleet.port, certificates.authority, self._deadline)
+            found.guest = openssl.invite(
+                saved, machines[0].host, machines[0].port, certificates.authority, self._deadline
+            )
             self._tell(f"the openssl program: {found.guest.resumed}")
-            found.worker_reports = fleet.end(self._deadline)
+            found.worker_reports = [report for fleet in machines for report in fleet.end(self._deadline)]
         self._standard_library(certificates)
 
-    def _first_client(self, fleet: Fleet, certificates: Certificates) -> None:
+    def _machines(self, certificates: Certificates) -> Iterator[Fleet]:
+        """The workers of each machine: in a directory of their own, on a port of their own."""
+        plan, settings = self._plan, worker_settings(self._plan, certificates)
+        for number in range(plan.machines):
+            folder = None
+            if plan.machines > 1:
+                folder = plan.folder / f"machine-{number + 1}"
+                folder.mkdir()
+            own = settings[number * plan.workers : (number + 1) * plan.workers]
+            yield Fleet(own, self._deadline, folder=folder)
+
+    def _issue(self, machines: Sequence[Fleet], *, stateful: bool) -> None:
+        for fleet in machines:
+            fleet.issue(stateful=stateful, deadline=self._deadline)
+
+    def _interrupt(self, machines: Sequence[Fleet], kind: Kind) -> None:
+        """What happens halfway through the reconnections of a kind."""
+        found = self._found
+        if self._plan.rotate:
+            names = [name for fleet in machines for name in fleet.rotate(self._deadline)]
+            self._tell(f"{kind.name}: keys rotated")
+            fresh = len(set(names)) == 1 and None not in names
+            found.happened.append(Claim(f"{kind.name}: halfway all workers went on to the same new key", fresh))
+        if self._plan.kill:
+            before = {pid for fleet in machines for pid in fleet.pids}
+            for fleet in machines:
+                fleet.replace_all(self._deadline)
+            after = found.worker_pids = [pid for fleet in machines for pid in fleet.pids]
+            self._issue(machines, stateful=kind.stateful)
+            self._tell(f"{kind.name}: all workers killed and replaced")
+            others = not before & set(after) and len(after) == len(before)
+            found.happened.append(
+                Claim(f"{kind.name}: halfway {len(before)} workers were killed, and others took their place", others)
+            )
+
+    def _first_client(self, machines: Sequence[Fleet], certificates: Certificates) -> None:
         """A process makes a full handshake of each kind, saves the session, and exits."""
-        with self._client(fleet, certificates, "the first client") as client:
+        with self._client(machines, certificates, "the first client") as client:
             answers = []
-            for kind in KINDS:
-                fleet.issue(stateful=kind.stateful, deadline=self._deadline)
+            for kind in self._plan.kinds:
+                self._issue(machines, stateful=kind.stateful)
                 request = {"do": "first", "tls12": kind.tls12, "save": str(self._file(kind))}
                 answers.append(client.ask(request, self._deadline))
             self._found.first = answers
             self._last_words(client)
         self._tell("a client process made full handshakes, saved its sessions and ended")
 
-    def _second_client(self, fleet: Fleet, certificates: Certificates) -> None:
+    def _second_client(self, machines: Sequence[Fleet], certificates: Certificates) -> None:
         """Another process loads each file and resumes, and then comes back again and again."""
-        with self._client(fleet, certificates, "the second client") as client:
-            for kind in KINDS:
-                fleet.issue(stateful=kind.stateful, deadline=self._deadline)
+        with self._client(machines, certificates, "the second client") as client:
+            for kind in self._plan.kinds:
+                self._issue(machines, stateful=kind.stateful)
                 answer = client.ask(
                     {
                         "do": "again",
@@ -145,10 +150,13 @@ class _Story:
                     },
                     self._deadline,
                 )
+                if answer.get("paused"):
+                    self._interrupt(machines, kind)
+                    answer = client.ask({"do": "go on"}, self._deadline)
                 row = _row(kind.name, kind.mechanism.value, answer)
                 self._found.rows.append(row)
                 self._tell(f"{kind.name}: {row.resumed} of {row.of} resumed")
-            fleet.issue(stateful=False, deadline=self._deadline)
+            self._issue(machines[:1], stateful=False)
             client.ask({"do": "save", "save": str(self._plan.folder / "openssl.pem")}, self._deadline)
             self._last_words(client)
 
@@ -179,12 +187,13 @@ class _Story:
             self._found.stdlib_version = answer["version"]
             self._tell(f"the standard library's ssl: {row.resumed} of {row.of} resumed")
 
-    def _client(self, fleet: Fleet, certificates: Certificates, name: str) -> _Directed:
+    def _client(self, machines: Sequence[Fleet], certificates: Certificates, name: str) -> _Directed:
         client = _Directed(name, _CLIENT)
         client.send(
             {
-                "host": fleet.host,
-                "port": fleet.port,
+                "host": machines[0].host,
+                "ports": [fleet.port for fleet in machines],
+                "pauses": self._plan.pauses,
                 "authority": str(certificates.authority),
                 "timeout_s": _STEP_S,
             }
