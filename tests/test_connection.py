@@ -194,6 +194,7 @@ def test_a_declined_offer_is_given_back(world: World, version: int) -> None:
     pair.free()
 
 
+@pytest.mark.proves("5246:7.2:1", "5246:7.2.2:1", "5246:7.2.2:2")
 @both_versions
 @pytest.mark.parametrize("role", ["client", "server"])
 def test_f78_a_fatal_alert_in_tls12_ends_the_session_and_nothing_else_does(
@@ -468,6 +469,7 @@ def test_an_event_is_not_lost_when_a_later_message_of_the_same_bytes_is_refused(
     peer.subject.free()
 
 
+@pytest.mark.proves("9846:5.1:12", "5246:6.2.1:1")
 def test_a_flight_longer_than_a_record_is_cut_into_records() -> None:
     channel = Channel(2**17, 32)
     channel.send(b"\x0b" * 20_000)

@@ -91,6 +91,7 @@ def test_only_a_few_names_are_shown_and_only_real_ones(pki: Pki) -> None:
     assert str(refusal(pki, pki.server("\x1b[31m"))).endswith("is not for localhost")
 
 
+@pytest.mark.proves("9846:4.5.1.3:2", "9846:4.3.3:14")
 def test_sha1_and_md5_are_bad_certificates(pki: Pki) -> None:
     """RFC 9846, section 4.5.1.3. `cryptography` no longer signs with them: the algorithm is put in by hand."""
     good = issue("localhost", issuer=pki.rsa_root, names=LOOPBACK)

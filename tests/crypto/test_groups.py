@@ -60,6 +60,7 @@ def test_both_sides_get_the_same_secret(facts: GroupFacts) -> None:
     assert len(secret) == facts.secret_length
 
 
+@pytest.mark.proves("9846:4.3.8:5")
 @every_group
 def test_shares_are_fresh(facts: GroupFacts) -> None:
     first, second = generate(facts.group), generate(facts.group)
@@ -92,6 +93,7 @@ def test_any_bytes_are_a_secret_or_refused(facts: GroupFacts, data: bytes) -> No
             assert len(data) in (facts.client_share_length, facts.server_share_length)
 
 
+@pytest.mark.proves("9846:7.4.2:2", "8422:5.10:2", "8422:5.11:3")
 @pytest.mark.parametrize("point", LOW_ORDER_25519)
 def test_an_all_zero_x25519_secret_is_refused(point: bytes) -> None:
     with pytest.raises(IllegalParameter, match="x25519 key share of 32 bytes"):
@@ -100,6 +102,7 @@ def test_an_all_zero_x25519_secret_is_refused(point: bytes) -> None:
         generate(G.x25519).finish(point)
 
 
+@pytest.mark.proves("9846:7.4.2:2", "8422:5.10:2", "8422:5.11:3")
 @pytest.mark.parametrize("point", LOW_ORDER_448)
 def test_an_all_zero_x448_secret_is_refused(point: bytes) -> None:
     with pytest.raises(IllegalParameter, match="x448 key share of 56 bytes"):
@@ -108,6 +111,7 @@ def test_an_all_zero_x448_secret_is_refused(point: bytes) -> None:
         generate(G.x448).finish(point)
 
 
+@pytest.mark.proves("9846:4.3.8.2:1", "8422:5.11:1", "8422:5.11:2")
 @nist_curves
 def test_a_point_that_is_not_on_the_curve_is_refused(group: int, curve: ec.EllipticCurve) -> None:
     good = generate(group).public
@@ -122,6 +126,7 @@ def test_a_point_that_is_not_on_the_curve_is_refused(group: int, curve: ec.Ellip
             generate(group).finish(bad)
 
 
+@pytest.mark.proves("8422:5.1.2:1")
 @nist_curves
 def test_only_the_uncompressed_form_is_accepted(group: int, curve: ec.EllipticCurve) -> None:
     public = ec.generate_private_key(curve).public_key()

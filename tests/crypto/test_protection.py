@@ -99,6 +99,7 @@ def plain_seal12(suite: SuiteFacts, key: bytes, iv: bytes, sequence: int, conten
 LENGTHS = [0, 1, 2, 15, 16, 17, 100, 1023, 1024, 1025, 1026, 4096, FULL - 1, FULL]
 
 
+@pytest.mark.proves("9846:5.3:1")
 @every_suite13
 def test_13_seals_as_the_formula(suite: SuiteFacts) -> None:
     sealer, opener = pair13(suite)
@@ -109,6 +110,7 @@ def test_13_seals_as_the_formula(suite: SuiteFacts) -> None:
         assert opener.open(*cut(record)) == (DATA, data)
 
 
+@pytest.mark.proves("5246:6.1:2", "5246:6.1:3")
 @every_suite12
 def test_12_seals_as_the_formula(suite: SuiteFacts) -> None:
     key, iv = bytes(range(suite.key_length)), bytes(range(100, 100 + suite.iv_length))
@@ -216,6 +218,7 @@ def seal_inner(sealer: RecordSealer13, inner: bytes) -> tuple[bytes, bytes]:
     return cut(record)
 
 
+@pytest.mark.proves("9846:5.4:1")
 @every_suite13
 @pytest.mark.parametrize("padding", [0, 1, 2, 255, 1024, FULL - 7])
 def test_padding_is_zeros_after_the_type_and_is_removed(suite: SuiteFacts, padding: int) -> None:
@@ -238,6 +241,7 @@ def test_padding_alone_is_empty_application_data() -> None:
     assert opener.open(*cut(sealer.seal(DATA, b"", 100))) == (DATA, b"")
 
 
+@pytest.mark.proves("9846:5.4:3", "9846:5.4:4")
 def test_a_record_without_a_content_type_is_unexpected() -> None:
     sealer, opener = pair13()
     for inner in (b"", b"\0", bytes(100), bytes(FULL + 1)):
@@ -252,6 +256,7 @@ def test_an_impossible_inner_type_is_unexpected(content_type: int) -> None:
         opener.open(*seal_inner(sealer, b"content" + bytes((content_type,))))
 
 
+@pytest.mark.proves("9846:5.4:2")
 @pytest.mark.parametrize("content_type", [ALERT, HANDSHAKE])
 @pytest.mark.parametrize("padding", [0, 9])
 def test_an_empty_alert_or_handshake_record_is_unexpected(content_type: int, padding: int) -> None:
@@ -260,6 +265,7 @@ def test_an_empty_alert_or_handshake_record_is_unexpected(content_type: int, pad
         opener.open(*seal_inner(sealer, bytes((content_type,)) + bytes(padding)))
 
 
+@pytest.mark.proves("9846:5.4:5")
 def test_inner_plaintext_may_have_16385_bytes_and_no_more() -> None:
     sealer, opener = pair13()
     assert opener.open(*seal_inner(sealer, b"x" * FULL + b"\x17")) == (DATA, b"x" * FULL)
@@ -280,6 +286,7 @@ def test_a_smaller_announced_limit_counts_type_and_padding() -> None:
             opener.open(*cut(sealer.seal(DATA, data, padding)))
 
 
+@pytest.mark.proves("9846:5.2:1", "9846:5.2:2", "9846:5.2:5")
 def test_a_protected_13_record_may_have_16640_bytes_and_no_more() -> None:
     _, opener = pair13()
     with pytest.raises(BadRecordMac):  # not too long, only wrong
@@ -299,6 +306,7 @@ def test_an_unprotected_record_under_13_keys_is_unexpected(content_type: int) ->
 # --- TLS 1.2 ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("5246:6.2.1:1")
 @gcm_and_chacha12
 def test_a_12_record_may_hold_2_to_the_14_bytes_and_no_more(suite: SuiteFacts) -> None:
     key, iv = bytes(range(suite.key_length)), bytes(range(100, 100 + suite.iv_length))
@@ -461,6 +469,7 @@ def test_a_key_seals_up_to_its_limit_and_then_only_alerts(suite: SuiteFacts) -> 
             opener.open(b"\x17\x03\x03\x00\x20", bytes(32))
 
 
+@pytest.mark.proves("9846:5.3:2")
 @every_suite
 def test_no_sequence_number_is_ever_used_twice(suite: SuiteFacts) -> None:
     sealer, opener = pair_of(suite)
@@ -492,6 +501,7 @@ def test_what_the_peer_seals_past_the_limit_still_opens(suite: SuiteFacts) -> No
         assert opener.open(*cut(record)) == (DATA, b"late")
 
 
+@pytest.mark.proves("9846:4.7.3:2", "9846:5.3:1")
 @every_suite13
 def test_key_update(suite: SuiteFacts) -> None:
     sealer, opener = pair13(suite)
@@ -532,6 +542,7 @@ def test_plain_records_are_fragmented_too() -> None:
     assert PlainSealer().seal_many(HANDSHAKE, b"") == b""
 
 
+@pytest.mark.proves("9846:5.1:15")
 def test_application_data_is_never_plain() -> None:
     with pytest.raises(UsageError, match="unprotected"):
         PlainSealer().seal(DATA, b"x")

@@ -119,6 +119,7 @@ def test_a_changed_signature_is_noticed_wherever_it_changed(name: str, version: 
 # --- the signatures are those of the standard, checked with parameters written out here ------------------------------
 
 
+@pytest.mark.proves("9846:4.3.3:4", "9846:4.3.3:6")
 @pytest.mark.parametrize(
     ("scheme", "algorithm"),
     [

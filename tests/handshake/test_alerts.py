@@ -163,6 +163,9 @@ def test_every_error_has_a_scenario() -> None:
     assert {row[0] for row in PROVOKED} | ONLY_CALLBACKS == all_errors()
 
 
+@pytest.mark.proves(
+    "9846:6.2:2", "9846:6.2:3", "9846:5.1:13", "9846:5.2:2", "9846:5.2:5", "9846:5.4:5", "5246:7.2.2:3", "5246:7.2.2:4"
+)
 @pytest.mark.parametrize(("kind", "alert", "provoke"), PROVOKED, ids=[row[0].__name__ for row in PROVOKED])
 def test_the_peer_is_told_by_the_alert(
     world: World, kind: type[PeerError], alert: AlertDescription, provoke: Callable[[World], Peer]
@@ -254,6 +257,7 @@ def test_an_alert_is_sent_under_the_keys_of_the_moment(world: World) -> None:
     assert raw.startswith(b"\x14\x03\x03\x00\x01\x01\x17\x03\x03\x00\x13")
 
 
+@pytest.mark.proves("9846:6.1:2", "9846:6.1:4")
 @pytest.mark.parametrize("early", [False, True])
 def test_close_before_anything_and_in_the_handshake(world: World, early: bool) -> None:
     client = Connection(world.client_config(), server_name="localhost")

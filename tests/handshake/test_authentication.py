@@ -40,6 +40,7 @@ LEAVES = ("ecdsa_p256", "ecdsa_p384", "ecdsa_p521", "ed25519", "ed448", "rsa2048
 both_versions = pytest.mark.parametrize("version", VERSIONS, ids=("1.2", "1.3"))
 
 
+@pytest.mark.proves("9846:4.5.1:1", "9846:4.5.2:1", "9846:9.1:2")
 @both_versions
 @pytest.mark.parametrize("leaf", [*LEAVES, "under_intermediate"])
 def test_every_kind_of_certificate_serves(world: World, pki: Pki, version: int, leaf: str) -> None:
@@ -63,6 +64,7 @@ REFUSED: list[tuple[str, str, type[CertificateError], int]] = [
 ]
 
 
+@pytest.mark.proves("9846:4.5.1.2:7")
 @both_versions
 @pytest.mark.parametrize(("leaf", "name", "error", "code"), REFUSED, ids=[row[0] for row in REFUSED])
 def test_a_server_certificate_that_is_not_good_is_refused_with_its_alert(
@@ -91,6 +93,7 @@ def test_f20_without_verification_any_certificate_will_do_and_its_session_says_s
     assert (pair.client.facts.verify_result, pair.client.facts.verified_name) == (0, None)
 
 
+@pytest.mark.proves("9846:4.5.1.2:1", "5246:7.4.2:5")
 @both_versions
 @pytest.mark.parametrize("der", [b"x", b"\x30\x00", b"\x30\x82\xff\xff" + bytes(100)])
 def test_bytes_that_are_no_certificate_are_a_bad_certificate(world: World, version: int, der: bytes) -> None:
@@ -103,16 +106,19 @@ def test_bytes_that_are_no_certificate_are_a_bad_certificate(world: World, versi
         peer.refused(BadCertificate)
 
 
+@pytest.mark.proves("9846:4.5.1:12", "9846:4.5.1.3:1")
 def test_an_empty_certificate_of_a_server_is_a_decode_error(world: World) -> None:
     peer = server13_for(world).say_hello().say_extensions()
     peer.say(Certificate(b"", ())).refused(DecodeError)
 
 
+@pytest.mark.proves("9846:4.5.1:5")
 def test_a_context_in_the_certificate_of_a_server_is_illegal(world: World) -> None:
     peer = server13_for(world).say_hello().say_extensions()
     peer.say_certificate(context=b"x").refused(IllegalParameter)
 
 
+@pytest.mark.proves("9846:4.5.2:6", "9846:4.5.2:7", "9846:4.5.2:8", "9846:4.5.2:9")
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
@@ -128,6 +134,7 @@ def test_the_proof_of_a_server_is_checked(world: World, changes: dict[str, Any],
     peer.refused(error)  # type: ignore[arg-type]
 
 
+@pytest.mark.proves("9846:4.5.2:4", "9846:4.5.2:5", "5246:7.4.3:2", "5246:7.4.8:2")
 def test_a_scheme_that_was_not_offered_is_refused_although_the_key_fits(world: World) -> None:
     """Both versions, both roles: Ed25519 works here, and the configuration leaves it out."""
     schemes = tuple(scheme for scheme in world.client_config().schemes if scheme != 0x0807)
@@ -156,6 +163,7 @@ def test_pkcs1_signatures_are_refused_in_tls13_even_if_they_are_right(world: Wor
     peer.say(CertificateVerify(0x0401, signature)).refused(IllegalParameter)
 
 
+@pytest.mark.proves("9846:4:2", "9846:4.5.1:1", "9846:4.5.2:3")
 def test_a_finished_without_certificate_is_unexpected(world: World) -> None:
     peer = server13_for(world).say_hello().say_extensions()
     peer.say_finished().refused(UnexpectedMessage)
@@ -218,6 +226,7 @@ def test_a_message_beyond_the_limit_is_refused_by_its_header(world: World, versi
 # --- client certificates ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("9846:4.5.2:2", "9846:4.5.1:2", "5246:7.3:2")
 @both_versions
 @pytest.mark.parametrize("leaf", ["client", "client_rsa", "client_without_san"])
 def test_a_client_proves_who_it_is(world: World, pki: Pki, version: int, leaf: str) -> None:
@@ -231,6 +240,7 @@ def test_a_client_proves_who_it_is(world: World, pki: Pki, version: int, leaf: s
     pair.talk()
 
 
+@pytest.mark.proves("9846:4.5.1:2", "9846:4.5.1:3", "9846:4.5.1:4", "5246:7.4.6:1")
 @both_versions
 @pytest.mark.parametrize("auth", ["none", "optional", "required"])
 @pytest.mark.parametrize("shows", [False, True])
@@ -270,6 +280,7 @@ def test_a_client_certificate_that_is_not_good_is_refused_also_where_none_is_nee
     assert not pair.took.server  # nothing was issued, nothing completed (F78)
 
 
+@pytest.mark.proves("9846:4.4.2:6")
 @both_versions
 def test_f13_a_resumed_server_sees_the_same_chain_and_result(world: World, pki: Pki, version: int) -> None:
     servers = world.server_context(client_auth="required", trust=pki.trust_pem, session_id_context=b"tests")
@@ -309,6 +320,7 @@ def asked13(world: World, *, auth: str = "required") -> Client13:
     return client13_for(world, identity=True, **config).say_hello().read_flight()
 
 
+@pytest.mark.proves("9846:4.5.2:6", "9846:4.5.2:7", "9846:4.5.2:8", "9846:4.5.2:9")
 @pytest.mark.parametrize(
     ("changes", "error"),
     [({"wrong": True}, DecryptError), ({"scheme": 0x0807}, IllegalParameter), ({"scheme": 0x0201}, IllegalParameter)],
@@ -319,10 +331,12 @@ def test_the_proof_of_a_client_is_checked(world: World, changes: dict[str, Any],
     peer.refused(error)  # type: ignore[arg-type]
 
 
+@pytest.mark.proves("9846:4.5.2:2", "9846:4.5.2:3")
 def test_f16_a_certificate_without_proof_is_not_enough(world: World) -> None:
     asked13(world).say_certificate().say_finished().refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("9846:4.5.1:2")
 def test_no_certificate_message_where_one_was_asked_for_is_unexpected(world: World) -> None:
     asked13(world, auth="optional").say_finished().refused(UnexpectedMessage)
 
@@ -338,6 +352,7 @@ def test_an_empty_certificate_where_one_is_required(world: World) -> None:
     asked13(world).say(Certificate(b"", ())).refused(CertificateRequired)
 
 
+@pytest.mark.proves("9846:4.5.1:2")
 def test_a_client_certificate_that_was_not_asked_for_is_unexpected(world: World) -> None:
     peer = client13_for(world, identity=True).say_hello().read_flight()
     peer.say_certificate().refused(UnexpectedMessage)
@@ -347,6 +362,7 @@ def test_the_context_of_the_request_must_come_back(world: World) -> None:
     asked13(world).say_certificate(context=b"x").refused(IllegalParameter)
 
 
+@pytest.mark.proves("9846:4.3:4", "9846:4.5.1:7")
 @pytest.mark.parametrize(
     ("number", "error"),
     [(5, UnsupportedExtension), (0x2A2A, UnsupportedExtension), (13, IllegalParameter), (51, UnsupportedExtension)],
@@ -356,6 +372,7 @@ def test_a_client_answers_nothing_that_was_not_asked(world: World, number: int, 
     asked13(world).say(Certificate(b"", (entry,))).refused(error)  # type: ignore[arg-type]
 
 
+@pytest.mark.proves("9846:4.5.1:3", "9846:4.5.1:4", "9846:4.5.2:5")
 def test_a_client_shows_nothing_if_no_scheme_fits(world: World, pki: Pki) -> None:
     for schemes, kinds in (((0x0403,), 3), ((0x0804, 0x0807), 2)):
         peer = server13_for(world, certified_key=certified(pki.client)).say_hello().say_extensions()

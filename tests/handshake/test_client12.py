@@ -72,6 +72,18 @@ REFUSED: list[tuple[str, dict[str, Any], type[PeerError]]] = [
 ]
 
 
+@pytest.mark.proves(
+    "9846:4.2.3:14",
+    "9846:4.2.3:15",
+    "9846:E.1:1",
+    "9846:E.5:3",
+    "5246:E.1:1",
+    "5246:7.4.1.4:2",
+    "5746:3.4:2",
+    "5746:3.4:3",
+    "5746:4.1:1",
+    "8422:5.2:1",
+)
 @pytest.mark.parametrize(("changes", "error"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_a_server_hello_that_picks_what_was_not_offered_is_refused(
     world: World, changes: dict[str, Any], error: type[PeerError]
@@ -90,6 +102,7 @@ def test_what_may_be_answered_is_accepted(world: World) -> None:
     assert peer.subject.facts.hostname == "localhost"
 
 
+@pytest.mark.proves("7301:3.1:3")
 @pytest.mark.parametrize("body", [ext.pack_alpn((b"x",)), ext.pack_alpn((b"h2", b"x")), b"\0\0"])
 def test_one_protocol_of_those_offered(world: World, body: bytes) -> None:
     peer = server12_for(world, alpn=(b"h2",)).say_hello(add={16: body})
@@ -108,10 +121,12 @@ def test_a_client_without_tls13_refuses_supported_versions(world: World) -> None
     peer.say_hello(add={43: b"\3\4"}).refused(UnsupportedExtension)
 
 
+@pytest.mark.proves("9846:E.1:1", "5246:E.1:1")
 def test_a_client_without_tls12_refuses_it(world: World) -> None:
     server12_for(world, minimum_version=TLS13).say_hello().refused(ProtocolVersionUnsupported)
 
 
+@pytest.mark.proves("7627:5.1:1", "5246:6.1:2", "5246:6.1:3", "5246:7.1:1", "5246:7.4.9:2", "8422:2.1:2")
 @pytest.mark.parametrize("suite", [ECDSA_SUITE, ECDSA_SUITE_384, 0xCCA9])
 def test_every_suite_works(world: World, suite: int) -> None:
     peer = Server12(Connection(world.client_config(), server_name="localhost"), certified(world.leaf), suite=suite)
@@ -126,6 +141,7 @@ def test_every_suite_works(world: World, suite: int) -> None:
 # --- certificates and key exchange -----------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("5246:7.4.3:2", "5246:7.4.3:4")
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
@@ -147,6 +163,7 @@ def test_a_key_exchange_that_does_not_fit_is_refused(
     server12_for(world).say_hello().say_certificate().say_key_exchange(**changes).refused(error)
 
 
+@pytest.mark.proves("8422:5.10:2", "8422:5.11:3")
 def test_a_share_that_is_none_is_refused_although_it_is_signed(world: World) -> None:
     peer = server12_for(world).say_hello().say_certificate()
     for public in (bytes(32), b"x"):
@@ -162,6 +179,9 @@ def test_only_named_curves_are_defined(world: World) -> None:
     peer.say(raw[:4] + b"\x01" + raw[5:]).refused(DecodeError)
 
 
+@pytest.mark.proves(
+    "5246:7.4.2:2", "5246:7.4.2:6", "5246:7.4.2:8", "5246:7.4.2:12", "8422:2.1:1", "8422:2.2:1", "8422:5.3:2"
+)
 def test_the_suite_and_the_certificate_must_be_of_one_kind(world: World, pki: Any) -> None:
     for leaf, suite in ((pki.rsa2048, ECDSA_SUITE), (pki.ed25519, RSA_SUITE), (pki.ecdsa_p256, RSA_SUITE)):
         subject = Connection(world.client_config(), server_name="localhost")
@@ -173,6 +193,7 @@ def test_an_empty_certificate_message_is_a_decode_error(world: World) -> None:
     server12_for(world).say_hello().say_certificate(empty=True).refused(DecodeError)
 
 
+@pytest.mark.proves("5246:7.4.9:1")
 @pytest.mark.parametrize("verify_data", [bytes(12), b"", b"x" * 11, b"x" * 13, bytes(32)], ids=len)
 def test_a_wrong_finished_is_a_decrypt_error(world: World, verify_data: bytes) -> None:
     peer = server12_for(world).say_hello().say_certificate().say_key_exchange().say_done().say_ccs()
@@ -188,6 +209,7 @@ def test_f46_change_cipher_spec_in_the_middle_of_a_message_is_unexpected(world: 
     peer.say_ccs().refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("5246:7.4:1")
 def test_finished_before_change_cipher_spec_is_unexpected(world: World) -> None:
     peer = server12_for(world).say_hello().say_certificate().say_key_exchange().say_done()
     peer.say_finished().refused(UnexpectedMessage)
@@ -198,6 +220,7 @@ def test_finished_before_change_cipher_spec_is_unexpected(world: World) -> None:
 # --- resumption ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("5246:7.3:4")
 def test_a_session_is_resumed_by_its_id(world: World) -> None:
     peer = server12_for(world, resumed=True)
     assert peer.hello.legacy_session_id == b"I" * 32
@@ -250,11 +273,13 @@ def test_f38_the_server_must_keep_the_suite_of_the_session(world: World) -> None
     peer.say_hello(master=peer.secret, cipher_suite=0xCCA9).refused(IllegalParameter)
 
 
+@pytest.mark.proves("7627:5.3:6")
 def test_f40_a_server_that_loses_the_extended_master_secret_is_refused(world: World) -> None:
     peer = server12_for(world, resumed=True)
     peer.say_hello(master=peer.secret, drop=(23,)).refused(HandshakeFailure)
 
 
+@pytest.mark.proves("7627:5.3:5", "7627:5.4:5", "7627:5.2:4")
 def test_f40_a_session_without_extended_master_secret_is_not_offered(world: World) -> None:
     peer = server12_for(world).connect(drop=(23,), session_id=b"s" * 32).accepted()
     (session,) = issued(peer.events)
@@ -267,6 +292,7 @@ def test_f40_a_session_without_extended_master_secret_is_not_offered(world: Worl
     assert completed(again).reason is Reason.EMS_ABSENT
 
 
+@pytest.mark.proves("7627:5.4:1", "7627:5.4:2")
 def test_f50_without_extended_master_secret_nothing_is_exported(world: World) -> None:
     peer = server12_for(world).connect(drop=(23,)).accepted()
     with pytest.raises(UsageError):
@@ -274,6 +300,7 @@ def test_f50_without_extended_master_secret_nothing_is_exported(world: World) ->
     assert peer.subject.error is None
 
 
+@pytest.mark.proves("5246:7.4.1.3:2")
 @pytest.mark.parametrize("session_id", [b"", b"another id", b"x" * 32])
 def test_a_declined_session_leads_to_a_full_handshake(world: World, session_id: bytes) -> None:
     peer = server12_for(world, resumed=True).connect(session_id=session_id).accepted()
@@ -308,6 +335,7 @@ def test_an_empty_ticket_changes_nothing(world: World) -> None:
     assert (session.ticket, session.id) == (b"", b"s")
 
 
+@pytest.mark.proves("5077:3.3:1", "5077:3.3:2")
 def test_a_promised_ticket_must_come_and_no_other(world: World) -> None:
     peer = server12_for(world).say_hello(ticket=True).say_certificate().say_key_exchange().say_done()
     peer.say_ccs().refused(UnexpectedMessage)
@@ -351,12 +379,14 @@ def test_a_ticket_lifetime_hint_is_taken_as_it_comes(world: World) -> None:
 # --- client certificates ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("5246:7.3:2", "5246:7.4.6:1", "5246:7.4.7:1", "8422:3:1")
 def test_a_client_without_certificate_says_so(world: World) -> None:
     peer = server12_for(world).say_hello().say_certificate().say_key_exchange().say_request().say_done()
     assert [raw[0] for raw in peer.flight] == [H.certificate, H.client_key_exchange, H.finished]
     assert messages12.Certificate.parse(peer.flight[0][4:]).certificate_list == ()
 
 
+@pytest.mark.proves("5246:7.4.4:3", "5246:7.4.8:1", "5246:7.4.8:2")
 @pytest.mark.parametrize("schemes", [(0x0403,), (0x0503, 0x0403), (0x0401,)])
 def test_a_client_signs_with_a_scheme_that_was_asked_for_or_shows_nothing(
     world: World, pki: Any, schemes: tuple[int, ...]
@@ -374,6 +404,7 @@ def test_a_client_signs_with_a_scheme_that_was_asked_for_or_shows_nothing(
 # --- afterwards ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("5746:4.2:1")
 def test_f41_a_hello_request_is_refused_with_a_warning_every_time(world: World) -> None:
     peer = server12_for(world).connect().accepted()
     for _ in range(3):

@@ -68,6 +68,22 @@ REFUSED: list[tuple[str, dict[str, Any], type[PeerError]]] = [
 ]
 
 
+@pytest.mark.proves(
+    "9846:4.2.3:1",
+    "9846:4.2.3:4",
+    "9846:4.2.3:5",
+    "9846:4.2.3:7",
+    "9846:4.2.3:8",
+    "9846:4.3:4",
+    "9846:4.3:5",
+    "9846:4.3.1:11",
+    "9846:4.3.8:10",
+    "9846:4.3.8:11",
+    "9846:4.3.9:5",
+    "9846:6:6",
+    "9846:7.4.2:2",
+    "9846:E.5:7",
+)
 @pytest.mark.parametrize(("changes", "error"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_a_server_hello_that_picks_what_was_not_offered_is_refused(
     world: World, changes: dict[str, Any], error: type[PeerError]
@@ -75,6 +91,7 @@ def test_a_server_hello_that_picks_what_was_not_offered_is_refused(
     server13_for(world).say_hello(**changes).refused(error)
 
 
+@pytest.mark.proves("9846:6:5")
 def test_trailing_bytes_in_a_server_hello_are_a_decode_error(world: World) -> None:
     peer = server13_for(world)
     raw = peer.server_hello(share=bytes(32)).pack()
@@ -82,6 +99,7 @@ def test_trailing_bytes_in_a_server_hello_are_a_decode_error(world: World) -> No
     peer.say(longer).refused(DecodeError)
 
 
+@pytest.mark.proves("9846:4.3:7")
 def test_the_same_extension_twice_is_illegal(world: World) -> None:
     peer = server13_for(world)
     raw = peer.server_hello().pack()
@@ -92,17 +110,20 @@ def test_the_same_extension_twice_is_illegal(world: World) -> None:
     peer.say(bytes((H.server_hello,)) + len(body).to_bytes(3) + body).refused(IllegalParameter)
 
 
+@pytest.mark.proves("9846:5.1:4", "9846:5.1:5")
 @pytest.mark.parametrize("size", [1, 16, 100])
 def test_f46_messages_behind_the_server_hello_in_its_record_are_unexpected(world: World, size: int) -> None:
     behind = EncryptedExtensions({}).pack() * 20
     server13_for(world).say_hello(behind=behind[:size]).refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("9846:5.1:4", "9846:5.1:5")
 def test_f46_messages_behind_the_finished_in_its_record_are_unexpected(world: World) -> None:
     peer = server13_for(world).say_hello().say_extensions().say_certificate().say_verify()
     peer.say_finished(behind=peer.ticket().pack()).refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("9846:4.3.1:10", "9846:9.1:1", "9846:9.1:3", "9846:9.3:3", "9846:4.5.3:2")
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("suite", [0x1301, 0x1302, 0x1303])
 def test_any_offered_suite_and_group_may_be_chosen(world: World, suite: int, group: int) -> None:
@@ -118,28 +139,33 @@ def test_any_offered_suite_and_group_may_be_chosen(world: World, suite: int, gro
 # --- resumption ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("9846:4.3:4")
 def test_f29_an_unoffered_psk_is_an_unsupported_extension(world: World) -> None:
     peer = server13_for(world)
     peer.say_hello(add={int(E.pre_shared_key): b"\0\0"}).refused(UnsupportedExtension)
 
 
+@pytest.mark.proves("9846:4.3.11:6", "9846:4.3.11:7")
 @pytest.mark.parametrize("index", [1, 2, 0xFFFF])
 def test_f29_an_index_out_of_range_is_illegal(world: World, index: int) -> None:
     peer = server13_for(world, resumed=True)
     peer.say_hello(add={int(E.pre_shared_key): index.to_bytes(2)}).refused(IllegalParameter)
 
 
+@pytest.mark.proves("9846:4.3.11:6", "9846:4.3.11:7", "9846:4.7.1:2")
 def test_f29_a_psk_with_a_suite_of_another_hash_is_illegal(world: World) -> None:
     peer = server13_for(world, resumed=True)
     peer.suite = SUITES[0x1302]
     peer.say_hello().refused(IllegalParameter)
 
 
+@pytest.mark.proves("9846:4.3:2", "9846:6:5")
 def test_f29_a_malformed_index_is_a_decode_error(world: World) -> None:
     for body in (b"", b"\0", b"\0\0\0"):
         server13_for(world, resumed=True).say_hello(add={int(E.pre_shared_key): body}).refused(DecodeError)
 
 
+@pytest.mark.proves("9846:4.3.11:6", "9846:4.3.11:7", "9846:4.3.9:7")
 def test_f48_a_psk_without_key_exchange_is_refused(world: World) -> None:
     server13_for(world, resumed=True).say_hello(drop=(51,)).refused(IllegalParameter)
 
@@ -168,6 +194,7 @@ def test_an_offered_psk_may_be_declined(world: World) -> None:
     assert completed(peer).resumption.reason is Reason.SERVER_DECLINED
 
 
+@pytest.mark.proves("9846:4.4.2:6")
 def test_a_resumed_server_may_not_send_certificates(world: World) -> None:
     for said in (Certificate(b"", ()).pack(), b"\x0d\0\0\x03\0\0\0"):
         peer = server13_for(world, resumed=True).say_hello().say_extensions()
@@ -184,6 +211,7 @@ def test_a_server_without_the_psk_cannot_finish(world: World) -> None:
     assert peer.error.alert == 20  # bad_record_mac: the keys differ
 
 
+@pytest.mark.proves("9846:4.5.3:1")
 @pytest.mark.parametrize("verify_data", [bytes(32), b"", b"x" * 31, b"x" * 33, bytes(12)], ids=len)
 def test_a_wrong_finished_is_a_decrypt_error(world: World, verify_data: bytes) -> None:
     for resumed in (False, True):
@@ -211,6 +239,7 @@ EXTENSIONS: list[tuple[str, dict[int, bytes], type[PeerError]]] = [
 ]
 
 
+@pytest.mark.proves("9846:4.3:2", "9846:4.3:4", "9846:4.3:5", "9846:4.4.1:2")
 @pytest.mark.parametrize(("bodies", "error"), [row[1:] for row in EXTENSIONS], ids=[row[0] for row in EXTENSIONS])
 def test_encrypted_extensions_hold_only_what_belongs_there(
     world: World, bodies: dict[int, bytes], error: type[PeerError]
@@ -227,6 +256,7 @@ def test_what_belongs_into_encrypted_extensions_is_accepted(world: World) -> Non
     assert peer.subject.facts.hostname == "localhost"
 
 
+@pytest.mark.proves("7301:3.1:3")
 @pytest.mark.parametrize(
     ("body", "error"),
     [
@@ -247,23 +277,27 @@ def test_a_server_selects_exactly_one_protocol_of_those_offered(
 # --- CertificateRequest and Certificate: extensions ------------------------------------------------------------------
 
 
+@pytest.mark.proves("9846:4.3:5")
 @pytest.mark.parametrize("number", [51, 43, 41, 10, 16, 23, 35, 44, 45, 42])
 def test_a_certificate_request_with_a_misplaced_extension_is_illegal(world: World, number: int) -> None:
     peer = server13_for(world).say_hello().say_extensions()
     peer.say_request({number: b""}).refused(IllegalParameter)
 
 
+@pytest.mark.proves("9846:4.4.2:5", "9846:9.3:5")
 def test_a_certificate_request_may_hold_what_nobody_knows(world: World) -> None:
     peer = server13_for(world).say_hello().say_extensions()
     peer.say_request({UNKNOWN: b"x", 47: b"\0\3\0\1x", 50: b"\0\2\4\3", 48: b"\0\0"}).accepted()
 
 
+@pytest.mark.proves("9846:4.4.2:3", "9846:4.4.2:4")
 def test_a_certificate_request_names_schemes_and_has_no_context(world: World) -> None:
     server13_for(world).say_hello().say_extensions().say_request(drop=(13,)).refused(MissingExtension)
     server13_for(world).say_hello().say_extensions().say_request(context=b"x").refused(IllegalParameter)
     server13_for(world).say_hello().say_extensions().say_request({13: b"\0\1\0"}).refused(DecodeError)
 
 
+@pytest.mark.proves("9846:4.3:4", "9846:4.5.1:6")
 @pytest.mark.parametrize(
     ("number", "error"),
     [(5, UnsupportedExtension), (18, UnsupportedExtension), (UNKNOWN, UnsupportedExtension), (51, IllegalParameter)],
@@ -287,6 +321,7 @@ def same_but_for(first: ClientHello, second: ClientHello, *numbers: int) -> bool
     return bodies[0] == bodies[1] and fields[0] == fields[1]
 
 
+@pytest.mark.proves("9846:4.2.2:2", "9846:4.2.4:6", "9846:4.3.8:9")
 @pytest.mark.parametrize("group", [P256, P384])
 def test_a_retry_brings_one_share_of_the_group_asked_for_and_changes_nothing_else(world: World, group: int) -> None:
     peer = server13_for(world)
@@ -299,6 +334,7 @@ def test_a_retry_brings_one_share_of_the_group_asked_for_and_changes_nothing_els
     assert peer.changes == 1  # one change_cipher_spec, before the second hello
 
 
+@pytest.mark.proves("9846:4.2.2:2", "9846:4.2.4:6", "9846:4.3.2:1")
 def test_a_retry_for_a_cookie_keeps_the_share_and_returns_the_cookie(world: World) -> None:
     peer = server13_for(world)
     first = peer.hello
@@ -314,6 +350,7 @@ def test_a_retry_may_ask_for_both(world: World) -> None:
     peer.say_retry(P256, add={int(E.cookie): ext.pack_cookie(b"c" * 3000)}).connect().accepted()
 
 
+@pytest.mark.proves("9846:4.2.2:2", "9846:4.3.11:10")
 def test_a_psk_gets_a_new_age_and_binder_in_the_second_hello(world: World) -> None:
     peer = server13_for(world, resumed=True)
     world.clock.advance(3)
@@ -329,6 +366,7 @@ def test_a_psk_gets_a_new_age_and_binder_in_the_second_hello(world: World) -> No
     assert completed(peer).resumption.resumed
 
 
+@pytest.mark.proves("9846:4.7.1:2")
 def test_a_psk_of_another_hash_is_left_out_of_the_second_hello(world: World) -> None:
     peer = server13_for(world, resumed=True)
     peer.suite, peer.psk = SUITES[0x1302], None
@@ -363,6 +401,9 @@ RETRIES: list[tuple[str, dict[str, Any], type[PeerError]]] = [
 ]
 
 
+@pytest.mark.proves(
+    "9846:4.2.4:1", "9846:4.2.4:2", "9846:4.2.4:3", "9846:4.2.4:4", "9846:4.2.4:7", "9846:4.3.8:7", "9846:4.3.8:8"
+)
 @pytest.mark.parametrize(("changes", "error"), [row[1:] for row in RETRIES], ids=[row[0] for row in RETRIES])
 def test_a_retry_that_asks_for_what_it_may_not_is_refused(
     world: World, changes: dict[str, Any], error: type[PeerError]
@@ -374,11 +415,13 @@ def test_a_retry_cannot_answer_the_psk(world: World) -> None:
     server13_for(world, resumed=True).say_retry(add={41: b"\0\0"}).refused(IllegalParameter)
 
 
+@pytest.mark.proves("9846:4.2.4:5")
 @pytest.mark.parametrize("group", [P256, P384, X25519])
 def test_a_second_retry_is_unexpected(world: World, group: int) -> None:
     server13_for(world).say_retry().say_retry(group).refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("9846:4.2.4:9", "9846:4.2.4:10", "9846:4.3.8:12", "9846:4.3.8:13")
 def test_the_server_hello_after_a_retry_keeps_suite_group_and_version(world: World) -> None:
     peer = server13_for(world).say_retry()
     peer.say_hello(cipher_suite=0x1303).refused(IllegalParameter)
@@ -400,6 +443,7 @@ def test_messages_behind_a_retry_wait_for_nobody(world: World) -> None:
 # --- the hello itself ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("9846:4.2.2:6", "9846:4.2.2:8", "9846:4.2.2:11", "9846:4.3.1:1", "9846:E.5:6")
 def test_a_client_hello_says_what_the_configuration_says(world: World) -> None:
     subject = Connection(world.client_config(alpn=(b"h2",), grease=False), server_name="localhost")
     hello = Server13(subject, certified(world.leaf)).hello
@@ -416,6 +460,7 @@ def test_a_client_hello_says_what_the_configuration_says(world: World) -> None:
     assert not {E.pre_shared_key, E.early_data, E.cookie, E.encrypt_then_mac} & bodies.keys()
 
 
+@pytest.mark.proves("9846:5.1:10", "9846:5.1:14")
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 def test_only_the_record_of_the_first_hello_says_3_1(world: World, version: int) -> None:
     """RFC 9846, section 5.1: for servers and middleboxes of old."""
@@ -433,6 +478,7 @@ def test_a_client_for_tls13_alone_says_nothing_of_tls12(world: World) -> None:
     assert not {E.extended_master_secret, E.session_ticket, E.renegotiation_info} & hello.extensions.keys()
 
 
+@pytest.mark.proves("9846:4.2.2:9")
 def test_middlebox_compatibility_can_be_off(world: World) -> None:
     peer = server13_for(world, middlebox_compatibility=False)
     assert peer.hello.legacy_session_id == b""
@@ -445,6 +491,7 @@ def test_middlebox_compatibility_sends_one_change_cipher_spec_before_the_flight(
     assert peer.changes == 1
 
 
+@pytest.mark.proves("9846:4.2.2:8", "9846:4.3.8:5")
 def test_two_hellos_share_no_random_no_session_id_and_no_key(world: World) -> None:
     first, second = server13_for(world).hello, server13_for(world).hello
     assert first.random != second.random
@@ -464,6 +511,7 @@ def test_an_address_is_verified_but_never_sent(world: World, address: str) -> No
     assert peer.subject.facts.hostname is None
 
 
+@pytest.mark.proves("6066:3:1", "9846:9.2:13")
 @pytest.mark.parametrize(
     ("written", "sent"),
     [("LocalHost", "localhost"), ("localhost.", "localhost"), ("BÜCHER.example", "xn--bcher-kva.example")],

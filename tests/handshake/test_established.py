@@ -85,6 +85,7 @@ def test_f63_a_lifetime_of_zero_means_discard(world: World) -> None:
     assert not peer.subject.session.is_resumable
 
 
+@pytest.mark.proves("9846:4.7.1:6")
 @pytest.mark.parametrize("lifetime", [MAX_TICKET_LIFETIME_S + 1, 2**32 - 1])
 def test_f63_a_lifetime_is_capped_at_seven_days(world: World, lifetime: int) -> None:
     peer = server13_for(world, session_timeout_s=10**9, max_auth_age_s=1e9).connect()
@@ -141,6 +142,7 @@ def test_f47_a_malformed_ticket_ends_the_connection_and_nothing_is_stored(world:
     assert len(context.sessions) == 0
 
 
+@pytest.mark.proves("9846:4.7.1:8", "9846:9.3:5")
 def test_f47_what_nobody_knows_in_a_ticket_is_ignored(world: World) -> None:
     server13_for(world).connect().say_ticket(extensions={0x2A2A: b"x"}).accepted()
 
@@ -253,6 +255,7 @@ def test_f14_a_chain_of_resumptions_ends_with_its_lineage(world: World) -> None:
     assert peer.subject.resumption.reason is Reason.AUTH_TOO_OLD
 
 
+@pytest.mark.proves("9846:4.7.1:5")
 def test_f63_a_server_never_promises_more_than_seven_days(world: World) -> None:
     peer = client13_for(world, session_timeout_s=10**8, max_auth_age_s=1e9).connect()
     assert all(ticket.ticket_lifetime <= MAX_TICKET_LIFETIME_S for ticket in peer.read_tickets())
@@ -354,6 +357,7 @@ def peers13(world: World) -> list[Any]:
     return [server13_for(world).connect().accepted(), client]
 
 
+@pytest.mark.proves("9846:4.7.3:3")
 def test_a_key_update_changes_one_direction(world: World) -> None:
     for peer in peers13(world):
         peer.events.clear()
@@ -365,6 +369,7 @@ def test_a_key_update_changes_one_direction(world: World) -> None:
         assert peer.data == b"under the old key"
 
 
+@pytest.mark.proves("9846:4.7.3:5")
 def test_a_key_update_that_asks_for_one_is_answered_before_the_next_data(world: World) -> None:
     for peer in peers13(world):
         peer.update_keys(1)
@@ -374,6 +379,7 @@ def test_a_key_update_that_asks_for_one_is_answered_before_the_next_data(world: 
         assert peer.data == b"under the new key"
 
 
+@pytest.mark.proves("9846:4.7.3:2", "9846:4.7.3:7")
 def test_key_updates_of_ours(world: World) -> None:
     for peer in peers13(world):
         for _ in range(3):
@@ -384,6 +390,7 @@ def test_key_updates_of_ours(world: World) -> None:
         assert peer.data == b"x"
 
 
+@pytest.mark.proves("9846:4.7.3:6")
 def test_the_peer_is_not_asked_again_before_it_answered(world: World) -> None:
     """RFC 9846, section 4.7.3."""
     for peer in peers13(world):
@@ -405,12 +412,14 @@ def test_crossing_requests_move_both_sides_by_two(world: World) -> None:
     pair.talk()
 
 
+@pytest.mark.proves("9846:4.7.3:4")
 @pytest.mark.parametrize("value", [2, 255])
 def test_a_key_update_of_another_value_is_illegal(world: World, value: int) -> None:
     for peer in peers13(world):
         peer.say(message(H.key_update, bytes((value,)))).refused(IllegalParameter)
 
 
+@pytest.mark.proves("9846:5.1:5")
 def test_messages_behind_a_key_update_in_its_record_are_unexpected(world: World) -> None:
     for peer in peers13(world):
         raw = KeyUpdate(0).pack()
@@ -589,6 +598,7 @@ def test_data_of_any_size_arrives_whole(world: World, version: int, size: int) -
     assert pair.client.data_to_send() == b""
 
 
+@pytest.mark.proves("9846:2:2", "5246:7.3:3")
 @both_versions
 def test_data_before_the_handshake_is_complete_is_the_callers_mistake(world: World, version: int) -> None:
     client = Connection(world.client_config(maximum_version=version), server_name="localhost")

@@ -67,6 +67,7 @@ def test_there_is_a_sample_of_every_message_type() -> None:
     assert set(HandshakeType) <= SAMPLES.keys()
 
 
+@pytest.mark.proves("9846:4:2", "9846:4.2.2:3", "9846:4.6:3", "9846:4.7.3:1", "5246:7.4:1")
 @every_stop
 def test_a_message_that_a_state_does_not_await_is_unexpected(world: World, stop: Stop) -> None:
     for kind, raw in SAMPLES.items():
@@ -74,6 +75,7 @@ def test_a_message_that_a_state_does_not_await_is_unexpected(world: World, stop:
             stop.arrive(world).say(raw).refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("9846:6:5")
 @every_stop
 def test_a_body_that_does_not_parse_is_a_decode_error_where_its_message_is_awaited(world: World, stop: Stop) -> None:
     for kind in ACCEPTS[stop.state]:
@@ -96,6 +98,7 @@ def test_a_message_of_absurd_length_is_refused_by_its_header(world: World, stop:
 # --- change_cipher_spec ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("9846:5:1", "9846:5:3")
 @every_stop
 def test_change_cipher_spec_is_obeyed_ignored_or_unexpected(world: World, stop: Stop) -> None:
     peer = stop.arrive(world)
@@ -111,12 +114,14 @@ def test_change_cipher_spec_is_obeyed_ignored_or_unexpected(world: World, stop: 
         peer.give(CHANGE_CIPHER_SPEC).refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("9846:5:2")
 @every_stop
 @pytest.mark.parametrize("body", [b"", b"\x00", b"\x02", b"\x01\x01", bytes(40)], ids=len)
 def test_change_cipher_spec_with_another_body_is_unexpected(world: World, stop: Stop, body: bytes) -> None:
     stop.arrive(world).give(record(CCS, body)).refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("9846:5:2")
 @every_stop
 def test_a_protected_change_cipher_spec_is_unexpected(world: World, stop: Stop) -> None:
     peer = stop.arrive(world)
@@ -147,6 +152,7 @@ def test_f41_a_client_without_tls13_refuses_an_early_change_cipher_spec(world: W
 # --- other records ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("9846:2:2", "5246:7.3:3")
 @pytest.mark.parametrize(
     "stop",
     [stop for stop in STOPS if not stop.is_connected and stop.state is not ExpectEndOfEarlyData],
@@ -173,6 +179,7 @@ def test_application_data_arrives_once_connected_and_empty_records_are_counted(w
     peer.say_data(b"").refused(TooManyMessages)
 
 
+@pytest.mark.proves("9846:5.1:7", "9846:5.4:2", "5246:6.2.1:2")
 @every_stop
 @pytest.mark.parametrize("kind", [HANDSHAKE, ALERT])
 def test_an_empty_handshake_or_alert_record_is_unexpected(world: World, stop: Stop, kind: int) -> None:
@@ -190,6 +197,7 @@ def test_an_unprotected_record_is_refused_once_there_are_keys(world: World, stop
             peer.refused(UnexpectedMessage if outer_tells else BadRecordMac)
 
 
+@pytest.mark.proves("9846:5.2:3", "5246:6.2.3.3:3")
 @every_stop
 def test_a_record_that_was_touched_does_not_open(world: World, stop: Stop) -> None:
     peer = stop.arrive(world)
@@ -199,6 +207,7 @@ def test_a_record_that_was_touched_does_not_open(world: World, stop: Stop) -> No
         peer.give(bytes(sealed)).refused(BadRecordMac)
 
 
+@pytest.mark.proves("9846:5.1:2", "9846:5.1:3")
 @every_stop
 @pytest.mark.parametrize("kind", [CCS, ALERT, DATA])
 def test_nothing_may_come_between_the_fragments_of_a_message(world: World, stop: Stop, kind: int) -> None:
@@ -214,6 +223,7 @@ def test_nothing_may_come_between_the_fragments_of_a_message(world: World, stop:
 # --- alerts and ends -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("9846:6:1", "9846:6:4", "9846:6.2:1")
 @every_stop
 @pytest.mark.parametrize("description", [A.handshake_failure, A.internal_error, A.general_error, 7, 254])
 def test_a_fatal_alert_ends_the_connection_without_an_answer(world: World, stop: Stop, description: int) -> None:
@@ -223,6 +233,7 @@ def test_a_fatal_alert_ends_the_connection_without_an_answer(world: World, stop:
     assert (peer.error.description, peer.error.level) == (description, AlertLevel.fatal)
 
 
+@pytest.mark.proves("9846:6:3", "9846:6:4")
 @every_stop
 @pytest.mark.parametrize("description", [A.unrecognized_name, A.no_renegotiation, 7])
 def test_a_warning_ends_tls13_and_is_passed_over_elsewhere(world: World, stop: Stop, description: int) -> None:
@@ -244,6 +255,7 @@ def test_an_alert_of_an_unknown_level_is_fatal(world: World, stop: Stop) -> None
     stop.arrive(world).say_alert(A.unrecognized_name, 3).ended(AlertReceived, None)
 
 
+@pytest.mark.proves("9846:5.1:8", "9846:5.1:9")
 @every_stop
 @pytest.mark.parametrize("content", [b"\x02", b"\x02\x28\x02\x28"], ids=["half", "two"])
 def test_an_alert_record_holds_exactly_one_alert(world: World, stop: Stop, content: bytes) -> None:
@@ -273,6 +285,7 @@ def test_close_notify_within_the_handshake_is_an_end_that_came_too_early(
     peer.ended(UnexpectedEOF, A.close_notify)
 
 
+@pytest.mark.proves("9846:6.1:1", "9846:6.1:2")
 @connected_stop
 def test_close_notify_ends_reading_and_what_follows_is_not_read(world: World, stop: Stop) -> None:
     peer = stop.arrive(world)
@@ -293,6 +306,7 @@ def test_close_notify_ends_reading_and_what_follows_is_not_read(world: World, st
     assert peer.alerts == [b"\x01\x00"]
 
 
+@pytest.mark.proves("9846:6.1:5")
 @every_stop
 def test_the_end_of_the_stream_without_close_notify_is_an_error(world: World, stop: Stop) -> None:
     peer = stop.arrive(world)
@@ -313,6 +327,7 @@ def test_a_refusal_after_earlier_events_yields_them_first(world: World, stop: St
         peer.refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("9846:6.2:2")
 @pytest.mark.parametrize("error", [UnexpectedMessage])
 def test_after_a_failure_bytes_of_the_peer_change_nothing(world: World, error: type[PeerError]) -> None:
     peer = STOPS[0].arrive(world).say(message(99))

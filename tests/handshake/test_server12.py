@@ -68,6 +68,20 @@ HELLOS: list[tuple[str, dict[str, Any], type[PeerError]]] = [
 ]
 
 
+@pytest.mark.proves(
+    "5246:E.1:3",
+    "5246:7.4.3:3",
+    "5246:7.4.1.2:5",
+    "9846:E.2:3",
+    "9846:E.5:3",
+    "8422:4:1",
+    "8422:5.1:2",
+    "8422:5.1:4",
+    "8422:5.1.2:2",
+    "8422:5.3:4",
+    "5746:3.6:2",
+    "5746:3.6:3",
+)
 @pytest.mark.parametrize(("changes", "error"), [row[1:] for row in HELLOS], ids=[row[0] for row in HELLOS])
 def test_a_hello_that_cannot_be_served_is_refused(
     world: World, changes: dict[str, Any], error: type[PeerError]
@@ -75,16 +89,19 @@ def test_a_hello_that_cannot_be_served_is_refused(
     client12_for(world).say_hello(**changes).refused(error)
 
 
+@pytest.mark.proves("5246:7.4.1.2:6", "9846:4.2.2:15")
 def test_a_hello_without_any_extension_parses(world: World) -> None:
     peer = client12_for(world)
     peer.say_hello(peer.hello(drop=tuple(peer.hello().extensions))).refused(HandshakeFailure, "SHA-1")
 
 
+@pytest.mark.proves("5246:E.1:2", "9846:4.3.1:2", "9846:E.2:2", "5746:3.6:5")
 @pytest.mark.parametrize("version", [0x0303, 0x0304, 0x03FF, 0x7F12])
 def test_a_client_of_the_future_without_supported_versions_gets_tls12(world: World, version: int) -> None:
     client12_for(world).connect(legacy_version=version).accepted()
 
 
+@pytest.mark.proves("9846:4.3.1:3", "9846:4.3.1:5", "9846:E.2:1")
 def test_supported_versions_decide_and_legacy_version_does_not(world: World) -> None:
     client12_for(world).connect(add={43: b"\x04\x03\x03\x03\x02"}, legacy_version=0x0301).accepted()
 
@@ -99,11 +116,13 @@ def test_the_fallback_scsv_is_harmless_where_nothing_better_is_spoken(world: Wor
     assert peer.server_random[24:] != b"DOWNGRD\x01"
 
 
+@pytest.mark.proves("9846:4.2.3:11", "9846:4.2.3:12")
 def test_a_server_that_could_do_tls13_says_so_in_its_random(world: World) -> None:
     assert client12_for(world).connect().server_random[24:] == b"DOWNGRD\x01"
     assert client12_for(world, resumed=True).say_hello().read_hello().random[24:] == b"DOWNGRD\x01"
 
 
+@pytest.mark.proves("5746:3.6:1", "5746:3.6:4", "5746:3.6:6", "5746:4.3:1")
 @pytest.mark.parametrize("scsv", [False, True])
 def test_secure_renegotiation_is_confirmed_to_those_who_know_it(world: World, scsv: bool) -> None:
     peer = client12_for(world)
@@ -111,6 +130,17 @@ def test_secure_renegotiation_is_confirmed_to_those_who_know_it(world: World, sc
     assert (E.renegotiation_info in peer.server_hello.extensions) == scsv
 
 
+@pytest.mark.proves(
+    "5246:7.4.1.4:1",
+    "5246:7.4.1.4.1:5",
+    "9846:4.3.1:6",
+    "9846:4.3:3",
+    "5077:3.2:3",
+    "5077:3.2:4",
+    "7627:5.2:2",
+    "7627:5.2:3",
+    "7627:5.2:4",
+)
 def test_only_what_was_offered_is_answered(world: World) -> None:
     peer = client12_for(world, alpn=(b"h2",)).connect(alpn=(b"h2",)).accepted()
     offered = {E.server_name, E.renegotiation_info, E.extended_master_secret, E.ec_point_formats, E.session_ticket, 16}
@@ -120,10 +150,14 @@ def test_only_what_was_offered_is_answered(world: World) -> None:
     assert bare.server_hello.extensions == {}
 
 
+@pytest.mark.proves("7301:3.2:1")
 def test_no_protocol_in_common_is_fatal(world: World) -> None:
     client12_for(world, alpn=(b"h2",)).say_hello(alpn=(b"x",)).refused(NoApplicationProtocol)
 
 
+@pytest.mark.proves(
+    "7627:5.1:1", "5246:6.1:2", "5246:6.1:3", "5246:7.1:1", "5246:7.4.9:2", "8422:2.1:2", "5246:7.4.2:1"
+)
 @pytest.mark.parametrize("suite", [ECDSA_SUITE, ECDSA_SUITE_384, 0xCCA9])
 def test_every_suite_works(world: World, suite: int) -> None:
     peer = Client12(Connection(world.server_config()), suites=(suite,)).connect().accepted()
@@ -133,6 +167,7 @@ def test_every_suite_works(world: World, suite: int) -> None:
     assert peer.data == b"answer"
 
 
+@pytest.mark.proves("8422:2.2:1", "5246:7.4.1.4.1:6", "9846:4.3.3:16")
 def test_an_rsa_certificate_serves_rsa_suites(world: World, pki: Any) -> None:
     for schemes in ((0x0804,), (0x0401,)):
         peer = Client12(Connection(world.server_config(certified_keys=(certified(pki.rsa2048),))))
@@ -143,6 +178,7 @@ def test_an_rsa_certificate_serves_rsa_suites(world: World, pki: Any) -> None:
 # --- the client's flight ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("8422:5.11:3")
 @pytest.mark.parametrize("public", [b"x", bytes(32), b"x" * 33, b"x" * 255])
 def test_a_share_that_is_none_is_illegal(world: World, public: bytes) -> None:
     client12_for(world).say_hello().read_flight().say_key_exchange(public=public).refused(IllegalParameter)
@@ -152,6 +188,7 @@ def test_an_empty_share_is_a_decode_error(world: World) -> None:
     client12_for(world).say_hello().read_flight().say(message(H.client_key_exchange, b"\0")).refused(DecodeError)
 
 
+@pytest.mark.proves("5246:7.4.9:1")
 @pytest.mark.parametrize("verify_data", [bytes(12), b"", b"x" * 11, b"x" * 13, bytes(32)], ids=len)
 def test_a_wrong_finished_is_a_decrypt_error(world: World, verify_data: bytes) -> None:
     peer = client12_for(world).say_hello().read_flight().say_key_exchange().say_ccs()
@@ -164,6 +201,7 @@ def test_f46_change_cipher_spec_in_the_middle_of_a_message_is_unexpected(world: 
     peer.say_ccs().refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("5246:7.4:1")
 def test_finished_without_change_cipher_spec_is_unexpected(world: World) -> None:
     client12_for(world).say_hello().read_flight().say_key_exchange().say_finished().refused(UnexpectedMessage)
 
@@ -171,6 +209,7 @@ def test_finished_without_change_cipher_spec_is_unexpected(world: World) -> None
 # --- sessions --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("5077:3.4:1", "5246:7.3:4", "6066:1.1:2", "6066:3:7")
 def test_a_ticket_resumes_in_an_abbreviated_handshake(world: World) -> None:
     peer = client12_for(world, resumed=True)
     world.clock.advance(7)
@@ -181,6 +220,7 @@ def test_a_ticket_resumes_in_an_abbreviated_handshake(world: World) -> None:
     assert E.server_name not in peer.server_hello.extensions  # RFC 6066, section 3
 
 
+@pytest.mark.proves("7627:5.3:2", "6066:3:6")
 @pytest.mark.parametrize(
     ("changes", "settings", "reason"),
     [
@@ -207,6 +247,7 @@ def test_a_session_that_does_not_pass_the_gate_costs_a_full_handshake(
     assert peer.server_hello.legacy_session_id_echo == b""
 
 
+@pytest.mark.proves("7627:5.3:3")
 def test_f40_a_hello_that_loses_the_extended_master_secret_aborts(world: World) -> None:
     config = world.server_config()
     peer = with_ticket(world, config, sealed(world, config, TLS12), extended=False)
@@ -258,6 +299,7 @@ def test_a_client_that_names_nothing_offers_nothing(world: World) -> None:
         assert completed(peer).reason is Reason.NOT_OFFERED
 
 
+@pytest.mark.proves("5077:3.4:3")
 def test_a_ticket_that_fails_does_not_fall_back_to_the_id(world: World) -> None:
     context, session_id, _ = context_and_session(world)
     peer = Client12(context.connection(), session_id=session_id, ticket=b"broken" * 90).connect().accepted()
@@ -265,6 +307,7 @@ def test_a_ticket_that_fails_does_not_fall_back_to_the_id(world: World) -> None:
     assert peer.server_hello.legacy_session_id_echo != session_id
 
 
+@pytest.mark.proves("5077:3.4:2")
 def test_a_ticket_with_an_empty_id_resumes_and_the_id_stays_empty(world: World) -> None:
     """RFC 5077, section 3.4: the client sees it by what comes next."""
     config = world.server_config()
@@ -299,6 +342,7 @@ def test_an_expired_session_leaves_the_cache(world: World) -> None:
     assert [session.id for session in context.sessions] == [peer.server_hello.legacy_session_id_echo]
 
 
+@pytest.mark.proves("5246:7.4.1.2:1")
 def test_f79_ids_are_32_random_bytes(world: World) -> None:
     context = world.server_context()
     ids = set()
@@ -330,6 +374,7 @@ def test_a_ticket_is_renewed_past_half_of_its_life_and_never_prolonged(world: Wo
     assert completed(late).reason in (Reason.EXPIRED, Reason.UNKNOWN)
 
 
+@pytest.mark.proves("5077:3.3:1")
 def test_f60_without_a_usable_key_the_handshake_succeeds_without_a_ticket(world: World) -> None:
     peer = Client12(Connection(world.server_config(session_timeout_s=0)), ticket=b"").connect().accepted()
     assert peer.new_ticket is not None
@@ -362,6 +407,7 @@ def test_a_client_certificate_is_asked_for_verified_and_kept(world: World) -> No
     assert (session.peer_chain, session.verify_result) == (world.pki.client.chain_der, 0)
 
 
+@pytest.mark.proves("5246:7.4.6:1")
 def test_no_client_certificate_where_one_is_required_is_a_handshake_failure(world: World) -> None:
     peer = Client12(Connection(world.server_config(**mutual(world)))).say_hello().read_flight()
     peer.say_certificate(empty=True).refused(HandshakeFailure)
@@ -373,6 +419,7 @@ def test_an_optional_certificate_may_be_missing(world: World) -> None:
     assert peer.subject.peer_chain == ()
 
 
+@pytest.mark.proves("5246:7.4.8:2")
 def test_the_proof_of_the_client_is_checked(world: World) -> None:
     config = world.server_config(**mutual(world))
     for changes, error in (({"wrong": True}, DecryptError), ({"scheme": 0x0201}, IllegalParameter)):
@@ -380,12 +427,14 @@ def test_the_proof_of_the_client_is_checked(world: World) -> None:
         peer.say_certificate().say_key_exchange().say_verify(**changes).refused(error)
 
 
+@pytest.mark.proves("5246:7.4.8:1")
 def test_f16_a_certificate_without_proof_is_not_enough(world: World) -> None:
     config = world.server_config(**mutual(world))
     peer = Client12(Connection(config), certified(world.pki.client)).say_hello().read_flight()
     peer.say_certificate().say_key_exchange().say_ccs().refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("8422:3:1")
 def test_a_proof_without_certificate_is_unexpected(world: World) -> None:
     config = world.server_config(**{**mutual(world), "client_auth": "optional"})
     peer = Client12(Connection(config), certified(world.pki.client)).say_hello().read_flight()
@@ -395,6 +444,7 @@ def test_a_proof_without_certificate_is_unexpected(world: World) -> None:
 # --- afterwards ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("9846:4.2.2:4", "9846:4.2.2:5", "7627:5.4:4")
 def test_f41_renegotiation_is_refused_with_a_warning_every_time(world: World) -> None:
     peer = client12_for(world).connect().accepted()
     for _ in range(3):

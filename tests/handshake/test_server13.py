@@ -82,6 +82,27 @@ HELLOS: list[tuple[str, dict[str, Any], type[PeerError]]] = [
 ]
 
 
+@pytest.mark.proves(
+    "9846:2.1:1",
+    "9846:4.2.1:1",
+    "9846:4.2.1:4",
+    "9846:4.2.2:7",
+    "9846:4.2.2:12",
+    "9846:4.3.3:3",
+    "9846:4.3:2",
+    "9846:4.3:5",
+    "9846:6:5",
+    "9846:6:6",
+    "9846:7.4.2:2",
+    "9846:9.2:10",
+    "9846:9.2:11",
+    "9846:9.2:12",
+    "9846:E.2:1",
+    "9846:E.2:3",
+    "9846:E.5:3",
+    "9846:E.5:7",
+    "6066:3:2",
+)
 @pytest.mark.parametrize(("changes", "error"), [row[1:] for row in HELLOS], ids=[row[0] for row in HELLOS])
 def test_a_hello_that_cannot_be_served_is_refused(
     world: World, changes: dict[str, Any], error: type[PeerError]
@@ -89,6 +110,7 @@ def test_a_hello_that_cannot_be_served_is_refused(
     client13_for(world).say_hello(**changes).refused(error)
 
 
+@pytest.mark.proves("9846:4.3.8:3", "9846:4.3.8:4")
 def test_shares_that_would_do_are_refused_where_they_do_not_belong(world: World) -> None:
     for groups, shares, text in (
         ((X25519, P256), (X25519, X25519), "two key shares"),
@@ -98,6 +120,7 @@ def test_shares_that_would_do_are_refused_where_they_do_not_belong(world: World)
         peer.say_hello().refused(IllegalParameter, text)
 
 
+@pytest.mark.proves("9846:4.2.2:10", "9846:4.2.2:14", "9846:4.3.1:4", "9846:9.3:4")
 def test_what_nobody_knows_is_ignored(world: World) -> None:
     peer = client13_for(world, alpn=(b"h2",))
     peer.suites = (0x2A2A, 0x1304, 0x1301)
@@ -116,6 +139,7 @@ def test_what_nobody_knows_is_ignored(world: World) -> None:
     assert peer.subject.alpn == b"h2"
 
 
+@pytest.mark.proves("9846:5:1", "9846:E.4:1")
 @pytest.mark.parametrize("length", [0, 1, 32])
 def test_the_session_id_is_echoed_and_decides_over_change_cipher_spec(world: World, length: int) -> None:
     peer = client13_for(world)
@@ -125,6 +149,7 @@ def test_the_session_id_is_echoed_and_decides_over_change_cipher_spec(world: Wor
     peer.give(CHANGE_CIPHER_SPEC).say_finished().accepted()
 
 
+@pytest.mark.proves("9846:2:1", "9846:4.3.8:10", "9846:4.3.8:11")
 def test_the_server_follows_its_own_order_of_suites_and_saves_the_round_trip(world: World) -> None:
     config = world.server_config(suites=(0x1303, 0x1301, 0xC02B), groups=(P384, P256, X25519))
     peer = offering(world, config=config, suites=(0x1301, 0x1303), groups=(X25519, P256, P384))
@@ -134,6 +159,7 @@ def test_the_server_follows_its_own_order_of_suites_and_saves_the_round_trip(wor
     assert peer.subject.facts.group == X25519  # has a share, although two others come first
 
 
+@pytest.mark.proves("9846:4.5.1.2:2", "9846:4.5.2:4")
 def test_certificates_are_chosen_by_scheme_and_by_name(world: World, pki: Any) -> None:
     keys = tuple(certified(leaf) for leaf in (pki.ed25519, pki.rsa2048, pki.example))
     config = world.server_config(certified_keys=keys)
@@ -163,6 +189,7 @@ def test_f10_a_name_that_is_none_is_answered_with_the_default_certificate(world:
     assert len(peer.read_tickets()) == 2
 
 
+@pytest.mark.proves("6066:3:4", "6066:3:5", "9846:9.2:13")
 def test_the_name_is_acknowledged_if_there_was_one(world: World) -> None:
     peer = client13_for(world)
     peer.say_hello().read_flight()
@@ -172,6 +199,7 @@ def test_the_name_is_acknowledged_if_there_was_one(world: World) -> None:
     assert EncryptedExtensions.parse(peer.part(H.encrypted_extensions)).extensions == {}
 
 
+@pytest.mark.proves("7301:3.2:1")
 def test_no_protocol_in_common_is_fatal_and_no_list_is_not(world: World) -> None:
     peer = client13_for(world, alpn=(b"h2",))
     peer.say_hello(alpn=(b"spdy/3", b"H2")).refused(NoApplicationProtocol)
@@ -181,6 +209,7 @@ def test_no_protocol_in_common_is_fatal_and_no_list_is_not(world: World) -> None
     assert peer.subject.alpn is None
 
 
+@pytest.mark.proves("7301:3.1:3")
 def test_the_server_chooses_among_protocols_by_its_own_order(world: World) -> None:
     peer = client13_for(world, alpn=(b"h3", b"h2", b"http/1.1")).connect(alpn=(b"http/1.1", b"h2")).accepted()
     assert peer.subject.alpn == b"h2"
@@ -188,6 +217,7 @@ def test_the_server_chooses_among_protocols_by_its_own_order(world: World) -> No
     assert bodies[E.application_layer_protocol_negotiation] == ext.pack_alpn((b"h2",))
 
 
+@pytest.mark.proves("9846:5.1:4", "9846:5.1:5")
 @pytest.mark.parametrize("size", [1, 4, 40])
 def test_f46_bytes_behind_the_hello_in_its_record_are_unexpected(world: World, size: int) -> None:
     peer = client13_for(world)
@@ -201,12 +231,14 @@ def test_f46_bytes_behind_the_hello_in_its_record_are_unexpected(world: World, s
     peer.read_hello().refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("9846:5.1:4", "9846:5.1:5")
 def test_f46_bytes_behind_the_finished_in_its_record_are_unexpected(world: World) -> None:
     for behind in (b"\x18", message(H.key_update, b"\0")):
         peer = client13_for(world)
         peer.say_hello().read_flight().say_finished(behind=behind).refused(UnexpectedMessage)
 
 
+@pytest.mark.proves("9846:4.5.3:1")
 @pytest.mark.parametrize("verify_data", [bytes(32), b"", b"x" * 31, b"x" * 33, bytes(12)], ids=len)
 def test_a_wrong_finished_is_a_decrypt_error(world: World, verify_data: bytes) -> None:
     for resumed in (False, True):
@@ -245,6 +277,7 @@ BINDERS = {
 }
 
 
+@pytest.mark.proves("9846:4.3.11:4", "9846:4.3.11:5")
 @pytest.mark.parametrize("binder", BINDERS.values(), ids=BINDERS)
 def test_f37_wrong_binder_aborts(world: World, binder: bytes) -> None:
     config = world.server_config()
@@ -252,6 +285,7 @@ def test_f37_wrong_binder_aborts(world: World, binder: bytes) -> None:
     offering(world, good._replace(binder=binder), config=config).say_hello().refused(DecryptError)
 
 
+@pytest.mark.proves("9846:4.3.11:5")
 def test_f37_a_wrong_binder_is_not_forgiven_for_a_good_one_behind_it(world: World) -> None:
     config = world.server_config()
     bad, good = (sealed(world, config, TLS13) for _ in range(2))
@@ -273,6 +307,7 @@ def psk_body(identities: int, binders: int, size: int = 32) -> bytes:
     return len(first).to_bytes(2) + first + len(second).to_bytes(2) + second
 
 
+@pytest.mark.proves("9846:4.3.11:5")
 @pytest.mark.parametrize(
     ("body", "error"),
     [
@@ -294,15 +329,18 @@ def test_f37_short_missing_and_extra_binders_have_their_alerts(
     client13_for(world).say_hello(add={int(E.pre_shared_key): body}).refused(error)
 
 
+@pytest.mark.proves("9846:4.3:6", "9846:4.3.11:11")
 def test_f37_psk_not_last_aborts(world: World) -> None:
     peer = client13_for(world)
     peer.say_hello(add={int(E.pre_shared_key): psk_body(1, 1), UNKNOWN: b""}).refused(IllegalParameter)
 
 
+@pytest.mark.proves("9846:4.3.9:3")
 def test_f37_psk_without_modes_aborts(world: World) -> None:
     client13_for(world, resumed=True).say_hello(drop=(int(E.psk_key_exchange_modes),)).refused(MissingExtension)
 
 
+@pytest.mark.proves("9846:4.2.1:2", "9846:4.3.9:4")
 def test_f48_psk_ke_alone_is_declined_and_gets_no_ticket(world: World) -> None:
     peer = client13_for(world, resumed=True).connect(add={int(E.psk_key_exchange_modes): b"\x01\x00"}).accepted()
     assert not peer.resumed
@@ -320,6 +358,7 @@ def test_f48_a_psk_without_any_key_share_is_a_handshake_failure(world: World) ->
     client13_for(world, resumed=True).say_hello(drop=(10, 51)).refused(HandshakeFailure)
 
 
+@pytest.mark.proves("9846:9.2:11", "9846:9.2:12")
 @pytest.mark.parametrize("number", [10, 51])
 def test_groups_and_shares_come_together_also_beside_a_psk(world: World, number: int) -> None:
     client13_for(world, resumed=True).say_hello(drop=(number,)).refused(MissingExtension)
@@ -356,6 +395,7 @@ def test_at_most_eight_identities_are_tried(world: World) -> None:
     assert offering(world, *unknown[:7], good, config=config).connect().accepted().resumed
 
 
+@pytest.mark.proves("9846:4.3.11:3", "9846:4.7.1:2")
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -382,6 +422,7 @@ def test_a_session_that_does_not_pass_the_gate_costs_a_full_handshake(
     assert H.certificate in [raw[0] for raw in peer.flight]
 
 
+@pytest.mark.proves("9846:4.3.11:3")
 def test_f38_a_suite_of_the_same_hash_serves_and_another_one_does_not(world: World) -> None:
     config = world.server_config()
     psk = sealed(world, config, TLS13, cipher=0x1303)
@@ -448,6 +489,7 @@ def retried(
     return peer
 
 
+@pytest.mark.proves("9846:4.2.1:3")
 @pytest.mark.parametrize("shares", [(X25519,), ()], ids=["of another group", "none"])
 def test_a_retry_leads_to_a_handshake(world: World, shares: tuple[int, ...]) -> None:
     peer = Client13(Connection(world.server_config(groups=(P256,))), shares=shares)
@@ -507,6 +549,7 @@ def test_padding_may_change_and_early_data_must_go(world: World) -> None:
     peer.say_hello(peer.second_hello(add={21: bytes(20)}, drop=(42,))).read_flight().say_finished().accepted()
 
 
+@pytest.mark.proves("9846:4.2.4:1", "9846:4.2.4:2")
 def test_a_psk_resumes_after_a_retry(world: World) -> None:
     config = world.server_config(groups=(P256,))
     psk = sealed(world, config, TLS13)
@@ -515,6 +558,7 @@ def test_a_psk_resumes_after_a_retry(world: World) -> None:
     assert peer.resumed
 
 
+@pytest.mark.proves("9846:4.3.11:4", "9846:4.3.11:5")
 def test_f37_a_wrong_binder_after_a_retry_aborts(world: World) -> None:
     config = world.server_config(groups=(P256,))
     psk = sealed(world, config, TLS13)
@@ -600,6 +644,7 @@ def test_early_data_is_not_skipped_after_the_first_record_that_opens(world: Worl
     peer.give(early_records(100, 1)).refused(BadRecordMac)
 
 
+@pytest.mark.proves("9846:5.2:3")
 def test_early_data_that_was_not_announced_is_not_skipped(world: World) -> None:
     peer = client13_for(world).say_hello()
     peer.read_flight().give(early_records(100, 1)).refused(BadRecordMac)

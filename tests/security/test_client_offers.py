@@ -89,6 +89,7 @@ def test_f20_verification_does_not_lapse_when_the_server_resumes(stage: Stage) -
     assert not pair.server.handshake_complete
 
 
+@pytest.mark.proves("9846:4.7.1:3")
 @only("name", ["www.example.test", "example.test."])
 def test_f30_a_session_is_offered_under_exactly_its_name(stage: Stage, name: str) -> None:
     """The certificate is good for both names: that is not enough. A final dot is the same name, though."""

@@ -74,6 +74,7 @@ def test_f58_a_ticket_that_does_not_open_costs_nothing_but_itself(stage: Stage) 
     stage.resumes(client, server, session)
 
 
+@pytest.mark.proves("9846:4.7.1:7")
 def test_f59_the_mask_of_ages_differs_from_ticket_to_ticket(stage: Stage) -> None:
     if not stage.path.is_tls13:
         pytest.skip("a field of TLS 1.3")
@@ -244,6 +245,7 @@ def test_f63_a_client_caps_what_it_is_promised(stage: Stage, promised: int) -> N
     assert len(client.sessions) == 0, "a lifetime of zero: discarded at once"
 
 
+@pytest.mark.proves("9846:4.7.1:6")
 def test_f63_no_session_outlives_seven_days_whatever_was_written_into_it(stage: Stage) -> None:
     if not stage.path.is_tls13:
         pytest.skip("a rule of TLS 1.3")

@@ -210,6 +210,7 @@ class TestExtensionBlock:
         assert list(extensions) == [51, 0, 0xFF01, 41]
         assert extension_block.write(extensions) == block
 
+    @pytest.mark.proves("9846:4.3:7", "5246:7.4.1.4:3")
     def test_a_type_that_comes_twice_is_illegal(self) -> None:
         with pytest.raises(IllegalParameter, match="extension 10 appears twice"):
             read_all(extension_block, vec(2, ext(10), ext(11), ext(10, b"x")))

@@ -218,6 +218,7 @@ OUTSIDE = [
 ]
 
 
+@pytest.mark.proves("7301:3.1:2")
 @pytest.mark.parametrize(("name", "body"), OUTSIDE)
 def test_items_out_of_their_bounds_are_refused(name: str, body: bytes) -> None:
     with pytest.raises(DecodeError):
@@ -296,6 +297,7 @@ class TestServerName:
     def test_judging_a_name_is_left_to_others(self, name: str) -> None:
         assert e.parse_server_name(e.pack_server_name(name)) == name
 
+    @pytest.mark.proves("6066:3:2")
     def test_there_is_at_most_one_host_name(self) -> None:
         host = b"\0" + vec(2, b"shop.example")
         with pytest.raises(DecodeError, match="2 host names"):

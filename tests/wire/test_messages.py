@@ -265,6 +265,7 @@ class TestHellosWithoutExtensions:
         message, parts = SAMPLES[name]
         assert type(message).parse(b"".join(parts[:-1]) + vec(2)) == dataclasses.replace(message, extensions={})
 
+    @pytest.mark.proves("9846:4.2.2:15", "9846:4.2.2:16", "5246:7.4.1.2:6")
     @pytest.mark.parametrize("tail", [b"\0", b"\0\x01", b"\0\0\0", vec(2) + BLOCK, b"\0\x04\0\x01\0"])
     def test_may_not_end_in_anything_else(self, tail: bytes) -> None:
         _, parts = SAMPLES["ClientHello"]

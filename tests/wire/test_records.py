@@ -283,6 +283,7 @@ class TestLimits:
 
 
 class TestHeaders:
+    @pytest.mark.proves("9846:5:5", "5246:6:2")
     @pytest.mark.parametrize("content_type", sorted(set(range(256)) - {20, 21, 22, 23}))
     def test_unknown_types_are_unexpected(self, content_type: int) -> None:
         reader = RecordReader()
@@ -292,6 +293,7 @@ class TestHeaders:
             reader.next_record()
         assert caught.value.alert == AlertDescription.unexpected_message
 
+    @pytest.mark.proves("9846:5.1:11", "9846:E:1", "9846:E.2:4", "5246:E.1:4")
     @pytest.mark.parametrize("minor", [0, 1, 2, 3, 4, 5, 0x7F, 255])
     def test_the_minor_version_is_ignored(self, minor: int) -> None:
         reader = RecordReader()
