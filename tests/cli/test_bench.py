@@ -12,6 +12,7 @@ from resumption.cli.bench.bulk import RECORD_LENGTH, our_transfer, standard_tran
 from resumption.cli.bench.contenders import Ours, StandardLibrary, Unfair, check_flags
 from resumption.cli.bench.material import TLS12, TLS13, Terms, temporary_certificates
 from resumption.cli.bench.race import race
+from tests.store_servers import memcached_server, redis_server
 
 TIME_LIMIT = 60.0
 FIGURES = {"bytes_per_session", "add_per_s", "lookup_per_s", "remove_per_s", "flush_per_s"}
@@ -54,6 +55,23 @@ def test_caches_are_compared_where_there_is_libssl() -> None:
             assert {"bytes_per_session", "add_per_s", "lookup_per_s", "remove_per_s", "flush_per_s"} == set(
                 report[side]
             )
+
+
+def test_the_bench_of_stores_times_each_of_them_beside_its_floor() -> None:
+    with redis_server() as redis, memcached_server() as memcached:
+        urls = ["memory:", redis.url, memcached.url]
+        arguments = [part for url in urls for part in ("--url", url)]
+        done = run("store", *arguments, "--sessions", "200", "--calls", "20", "--json")
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+    assert [facts["store"] for facts in report["stores"]] == ["memory", "redis", "memcached"]
+    for facts in report["stores"]:
+        for form in ("floor", "direct", "guarded"):
+            assert set(facts[form]) == {"get", "take", "put"}
+            for row in facts[form].values():
+                assert 0 < row["p50_us"] <= row["p99_us"]
+                assert row["per_s"] > 0
+    assert report["handshake_us"]["full"] > report["handshake_us"]["resumed"] > 0
 
 
 @pytest.mark.parametrize("terms", [TLS13, TLS12], ids=lambda terms: terms.name)

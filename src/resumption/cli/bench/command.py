@@ -19,6 +19,7 @@ from resumption.cli.bench.floor import Floor
 from resumption.cli.bench.material import VERSIONS, Terms, temporary_certificates
 from resumption.cli.bench.pyopenssl import PyOpenSSL, pyopenssl_version
 from resumption.cli.bench.race import frozen_heap, race
+from resumption.cli.bench.stores import store
 from resumption.cli.certificates import Certificates
 from resumption.cli.output import for_people, open_console, reports_errors, show_table, write_json
 from resumption.session.model import Session
@@ -29,6 +30,7 @@ OURS, STANDARD, PYOPENSSL, FLOOR = "ours", "ssl", "pyopenssl", "floor"
 
 bench = typer.Typer(help="Measure it against the standard library's ssl, and against the bare primitives.")
 bench.command("cache")(cache)
+bench.command("store")(store)
 
 
 @bench.callback(invoke_without_command=True)
