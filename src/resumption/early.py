@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from resumption.config import ServerConfig
 from resumption.constants import ContentType
 from resumption.errors import UnexpectedMessage, UsageError
 from resumption.handshake.early13 import EarlyFlow
@@ -36,6 +37,18 @@ class EarlyDataOwner(SessionOwner):
         """What became of early data: none, offered, accepted or rejected, why, and how many bytes there were."""
         early = self._early
         return early if isinstance(early, EarlyData) else early.status
+
+    @property
+    def max_early_data(self) -> int:
+        """Server: bytes of early data that tickets allow; the context's, unless it was set here before."""
+        return self._config.max_early_data if isinstance(self._config, ServerConfig) else 0
+
+    @max_early_data.setter
+    def max_early_data(self, size: int) -> None:
+        self._check_not_begun()
+        if not isinstance(self._config, ServerConfig):
+            raise UsageError("what a client may send, its session says")
+        self._reconfigure(max_early_data=size)
 
     @property
     def data_is_early(self) -> bool:

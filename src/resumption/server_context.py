@@ -330,6 +330,16 @@ class ServerContext(Context[ServerConfig]):
         self.config = replace(self.config, num_tickets=number)
 
     @property
+    def max_early_data(self) -> int:
+        """Bytes of early data that a connection may send; 0 for none. Settable at any time, for connections made
+        afterwards; more than 0 needs ``replay``, or is a `ConfigurationError`."""
+        return self.config.max_early_data
+
+    @max_early_data.setter
+    def max_early_data(self, size: int) -> None:
+        self.config = replace(self.config, max_early_data=size)
+
+    @property
     def ticket_keys(self) -> TicketProtection | None:
         """What seals stateless tickets; None for none. Settable until the context is frozen."""
         return self.config.tickets

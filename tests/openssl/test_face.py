@@ -22,7 +22,7 @@ from resumption.openssl import history
 from resumption.openssl.convention import null_on_error, succeeds
 from resumption.session.facts import SessionData
 from resumption.session.ledger import APPLICATION
-from tests.handshake.pairs import TLS12, TLS13, Pair, World
+from tests.handshake.pairs import TLS12, TLS13, Pair, World, pump
 from tests.pki import Pki
 
 FACE = Path(face.__file__).parent
@@ -68,7 +68,7 @@ class Scene:
 
     @cached_property
     def server(self) -> resumption.ServerContext:
-        return self.world.server_context()
+        return self.world.server_context(replay=resumption.ReplayRegister(clock=self.world.clock))
 
     @cached_property
     def client(self) -> resumption.ClientContext:
@@ -305,6 +305,8 @@ CASES = [
     ),
     of_server("SSL_CTX_set_num_tickets", 4, value=lambda v, s: v is True and s.server.num_tickets == 4),
     of_server("SSL_CTX_get_num_tickets", value=2),
+    of_server("SSL_CTX_set_max_early_data", 7, value=lambda v, s: v is True and s.server.max_early_data == 7),
+    of_server("SSL_CTX_get_max_early_data", value=0),
     of_server("SSL_CTX_set_tlsext_ticket_keys", BLOCK, value=True),
     Case(
         "SSL_CTX_get_tlsext_ticket_keys",
@@ -369,6 +371,14 @@ CASES = [
         "SSL_set_num_tickets", lambda f, s: f(s.accepting, 5), lambda v, s: v is True and s.accepting.num_tickets == 5
     ),
     Case("SSL_get_num_tickets", lambda f, s: f(s.accepting), 2),
+    Case(
+        "SSL_set_max_early_data",
+        lambda f, s: f(s.accepting, 7),
+        lambda v, s: v is True and s.accepting.max_early_data == 7 and s.server.max_early_data == 0,
+    ),
+    Case("SSL_get_max_early_data", lambda f, s: f(s.accepting), 0),
+    Case("SSL_get_early_data_status", lambda f, s: f(s.accepting), 0),
+    Case("SSL_write_early_data", lambda f, s: f(s.connection(), b"nothing allows it"), False),
     Case(
         "SSL_new_session_ticket",
         lambda f, s: f(s.pair.server),
@@ -535,6 +545,10 @@ REFUSALS: list[tuple[str, Callable[[Scene], Any], Any]] = [
         False,
     ),
     ("a frozen context", lambda s: s.accepting and face.SSL_CTX_set_session_id_context(s.server, b"c"), False),
+    ("early data of a client", lambda s: face.SSL_set_max_early_data(s.connection(), 1), False),
+    ("how much of it", lambda s: face.SSL_get_max_early_data(s.connection()), 0),
+    ("early data of a server", lambda s: face.SSL_write_early_data(s.accepting, b"x"), False),
+    ("without a register", lambda s: face.SSL_CTX_set_max_early_data(s.world.server_context(), 1), False),
     ("too many tickets", lambda s: face.SSL_CTX_set_num_tickets(s.server, 10_000), False),
     ("79 bytes of keys", lambda s: face.SSL_CTX_set_tlsext_ticket_keys(s.server, BLOCK[:79]), False),
     ("keys of another form", lambda s: face.SSL_CTX_get_tlsext_ticket_keys(s.server), None),
@@ -634,6 +648,20 @@ def test_a_session_from_get1_resumes_the_next_connection(scene: Scene) -> None:
     assert face.SSL_CTX_sess_hits(scene.server) == 1
     again.free()
     face.SSL_SESSION_free(session)
+
+
+def test_early_data_is_written_and_its_status_read(scene: Scene) -> None:
+    assert face.SSL_CTX_set_max_early_data(scene.server, 100)
+    scene.world.meet(scene.client, scene.server).check().free()
+    for answered, status in ((True, 2), (False, 1)):
+        assert face.SSL_CTX_set_max_early_data(scene.server, 100 if answered else 0)
+        client, server = scene.client.connection("localhost"), scene.server.connection()
+        assert face.SSL_write_early_data(client, b"early")
+        assert face.SSL_get_early_data_status(client) == 0
+        pump(client, server).check()
+        assert face.SSL_get_early_data_status(client) == face.SSL_get_early_data_status(server) == status
+        face.SSL_free(client)
+        face.SSL_free(server)
 
 
 # --- counting errors are raised, never swallowed ----------------------------------------------------------------------
@@ -770,6 +798,7 @@ SSL_set_session_ticket_ext SSL_set_session_ticket_ext_cb SSL_set_session_secret_
 SSL_CTX_get_max_early_data SSL_set_max_early_data SSL_get_max_early_data SSL_CTX_set_recv_max_early_data
 SSL_CTX_get_recv_max_early_data SSL_set_recv_max_early_data SSL_get_recv_max_early_data
 SSL_CTX_set_allow_early_data_cb SSL_set_allow_early_data_cb SSL_get_early_data_status
+SSL_write_early_data SSL_read_early_data
 SSL_CTX_set_psk_use_session_callback SSL_set_psk_use_session_callback SSL_CTX_set_psk_find_session_callback
 SSL_set_psk_find_session_callback
 """

@@ -70,6 +70,9 @@ def connect(
     sess_in: Annotated[Path | None, typer.Option(help="Offer the session in this file (PEM, DER or packed).")] = None,
     sess_out: Annotated[Path | None, typer.Option(help="Save the last session here, in PEM, mode 0600.")] = None,
     reconnect: Annotated[int, typer.Option(min=0, help="Connect as many times more.")] = 0,
+    early_data: Annotated[
+        Path | None, typer.Option(help="Send this file as early data wherever a session allows it. It may be replayed.")
+    ] = None,
     expect_resumed: Annotated[
         bool, typer.Option("--expect-resumed", help="Exit with 3 if a connection that could resume did not.")
     ] = False,
@@ -107,7 +110,10 @@ def connect(
                 **versions,
             )
         )
-        run = _Run(client, address, servername or None, timeout, request, relay=not json, quiet=quiet or json)
+        early = early_data.read_bytes() if early_data is not None else b""
+        run = _Run(
+            client, address, servername or None, timeout, request, early=early, relay=not json, quiet=quiet or json
+        )
         held.callback(run.close)
         error = run.all(offered, reconnect)
         saved = False
@@ -148,6 +154,7 @@ class _Run:
     server_name: str | None
     timeout_s: float
     request: bytes | None
+    early: bytes
     relay: bool
     quiet: bool
     reports: list[dict[str, Any]] = field(default_factory=list)
@@ -167,7 +174,11 @@ class _Run:
     def _one(self, offered: Session | None, number: int) -> None:
         started = time.perf_counter()
         with self.client.connect(
-            self.address, server_name=self.server_name, session=offered, timeout=self.timeout_s
+            self.address,
+            server_name=self.server_name,
+            session=offered,
+            timeout=self.timeout_s,
+            early_data=self.early,
         ) as stream:
             took_ms = (time.perf_counter() - started) * 1000
             report: dict[str, Any] = {
@@ -186,7 +197,8 @@ class _Run:
     def _show(self, report: dict[str, Any], number: int) -> None:
         took = f"{report['handshake_ms']:.1f} ms"
         if number:
-            for_people(f"again {number}: {report['resumption']}, {took}")
+            early = f", {report['early_data']}" if report["early_data"] else ""
+            for_people(f"again {number}: {report['resumption']}, {took}{early}")
             return
         facts = [
             ("version", report["version"]),
@@ -194,6 +206,7 @@ class _Run:
             ("alpn", report["alpn"] or "none"),
             ("server", report["peer"] or "no certificate"),
             ("resumption", report["resumption"]),
+            *([("early data", report["early_data"])] if report["early_data"] else []),
             ("handshake", took),
         ]
         facts_table(facts, title=f"{self.address[0]}:{self.address[1]}")

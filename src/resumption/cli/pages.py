@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resumption.constants import ProtocolVersion, name_of
 from resumption.errors import Error
+from resumption.session.early import NO_EARLY_DATA
 from resumption.session.model import Session
 from resumption.streams.blocking import Stream
 
@@ -90,6 +91,7 @@ def connection_facts(stream: Stream) -> dict[str, object]:
         "mechanism": resumption.mechanism.value
         if resumption is not None and resumption.mechanism is not None
         else None,
+        "early_data": None if stream.early_data == NO_EARLY_DATA else str(stream.early_data),
     }
 
 

@@ -28,6 +28,7 @@ __all__ = ["serve"]
 
 _START_S = 60.0
 _END_S = 10.0
+_EARLY_DATA = 16_384  # bytes that a connection may send
 _LOOK_S = 0.5  # how often it is checked that all workers are there
 
 
@@ -47,6 +48,9 @@ def serve(
         str | None, typer.Option(metavar="URL", help="Where stateful sessions are shared, e.g. sqlite:///tmp/s.db")
     ] = None,
     stateful: Annotated[bool, typer.Option("--stateful", help="Issue TLS 1.3 tickets that are looked up.")] = False,
+    early_data: Annotated[
+        bool, typer.Option("--early-data", help="Take early data, once each; with --store not at once after a start.")
+    ] = False,
     alpn: Annotated[list[str] | None, typer.Option(help="An application protocol; may be repeated.")] = None,
     client_ca: Annotated[Path | None, typer.Option(help="Require a client certificate of one of these CAs.")] = None,
     tls1_2: Annotated[bool, typer.Option("--tls1_2", help="TLS 1.2 only.")] = False,
@@ -76,6 +80,7 @@ def serve(
             port=port,
             store=store,
             stateful=stateful,
+            early_data=_EARLY_DATA if early_data else 0,
             alpn=tuple(alpn or ()),
             minimum_version=int(ProtocolVersion.TLSv1_3) if tls1_3 else None,
             maximum_version=int(ProtocolVersion.TLSv1_2) if tls1_2 else None,

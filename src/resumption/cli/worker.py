@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from resumption import ServerContext
+from resumption import ReplayRegister, ServerContext
 from resumption.cli.census import Census
 from resumption.cli.pages import connection_facts, make_answer, read_request
 from resumption.cli.processes import Line, describe, line_out, lines_in
@@ -58,6 +58,7 @@ class WorkerSettings:
     minimum_version: int | None = None
     maximum_version: int | None = None
     client_ca: str | None = None
+    early_data: int = 0
     echo: bool = False
     timeout_s: float = 30.0
     clock_skew_s: float = 0.0  # how far this worker's clock is ahead
@@ -70,6 +71,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._keys = ticket_keys(settings.tickets)
+        self._replay = self._register() if settings.early_data else None
         self._contexts = {stateful: self._context(stateful) for stateful in (False, True)}
         self._issuing = self._contexts[settings.stateful]
         self._sock = self._listen()
@@ -77,6 +79,11 @@ class Worker:
         self._running: set[threading.Thread] = set()
         self._closing = False
         self._acceptor = threading.Thread(target=self._accept, name="accept", daemon=True)
+
+    def _register(self) -> ReplayRegister:
+        """Early data is taken once: by this process, or by any that has the store."""
+        store = self._settings.store
+        return ReplayRegister() if store is None else ReplayRegister(store, domain="resumption serve")
 
     def _context(self, stateful: bool) -> ServerContext:
         settings = self._settings
@@ -98,6 +105,8 @@ class Worker:
             clock=self._clock,
             store_timeout=settings.store_timeout_s,
             name=f"worker {settings.index}",
+            max_early_data=settings.early_data,
+            replay=self._replay,
             **versions,
         )
 
@@ -191,6 +200,8 @@ class Worker:
             thread.join(_END_WAIT_S)
         for context in self._contexts.values():
             context.close()
+        if self._replay is not None:
+            self._replay.close()
         self._keys.close()
 
 

@@ -6,6 +6,7 @@ from resumption.connection import Connection
 from resumption.constants import DEFAULT_SESSION_TIMEOUT_S
 from resumption.openssl.convention import succeeds
 from resumption.ownership import GenerateSessionId, NotResumable
+from resumption.session.early import EarlyState
 from resumption.session.model import Session
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "SSL_get0_session",
     "SSL_get1_session",
     "SSL_get_default_timeout",
+    "SSL_get_early_data_status",
+    "SSL_get_max_early_data",
     "SSL_get_num_tickets",
     "SSL_get_session",
     "SSL_get_verify_result",
@@ -23,12 +26,16 @@ __all__ = [
     "SSL_new_session_ticket",
     "SSL_session_reused",
     "SSL_set_generate_session_id",
+    "SSL_set_max_early_data",
     "SSL_set_not_resumable_session_callback",
     "SSL_set_num_tickets",
     "SSL_set_session",
     "SSL_set_session_id_context",
     "SSL_shutdown",
+    "SSL_write_early_data",
 ]
+
+_EARLY_DATA_STATUS = {EarlyState.REJECTED: 1, EarlyState.ACCEPTED: 2}
 
 
 def SSL_get_session(ssl: Connection) -> Session | None:
@@ -124,6 +131,28 @@ def SSL_set_num_tickets(ssl: Connection, number: int) -> None:
 def SSL_get_num_tickets(ssl: Connection) -> int:
     """No reference changes. TLS 1.3 tickets after a full handshake of this connection; 0 for a client."""
     return ssl.num_tickets
+
+
+@succeeds
+def SSL_set_max_early_data(ssl: Connection, max_early_data: int) -> None:
+    """No reference changes. Bytes that this connection's tickets allow; False for a client, and without a register."""
+    ssl.max_early_data = max_early_data
+
+
+def SSL_get_max_early_data(ssl: Connection) -> int:
+    """No reference changes. Bytes of early data that this connection's tickets allow; 0 for a client."""
+    return ssl.max_early_data
+
+
+def SSL_get_early_data_status(ssl: Connection) -> int:
+    """No reference changes. 0 not sent (or not decided), 1 rejected, 2 accepted."""
+    return _EARLY_DATA_STATUS.get(ssl.early_data.state, 0)
+
+
+@succeeds
+def SSL_write_early_data(ssl: Connection, data: bytes) -> bool:
+    """No reference changes. A client's first words; True if all is queued, False on a server and where none may go."""
+    return ssl.send_early_data(data) == len(data)
 
 
 @succeeds

@@ -19,6 +19,7 @@ __all__ = [
     "SSL_CTX_flush_sessions",
     "SSL_CTX_flush_sessions_ex",
     "SSL_CTX_free",
+    "SSL_CTX_get_max_early_data",
     "SSL_CTX_get_num_tickets",
     "SSL_CTX_get_session_cache_mode",
     "SSL_CTX_get_timeout",
@@ -47,6 +48,7 @@ __all__ = [
     "SSL_CTX_sessions",
     "SSL_CTX_set_generate_session_id",
     "SSL_CTX_set_not_resumable_session_callback",
+    "SSL_CTX_set_max_early_data",
     "SSL_CTX_set_num_tickets",
     "SSL_CTX_set_session_cache_mode",
     "SSL_CTX_set_session_id_context",
@@ -259,6 +261,17 @@ def SSL_CTX_set_num_tickets(ctx: ServerContext, number: int) -> None:
 def SSL_CTX_get_num_tickets(ctx: ServerContext) -> int:
     """No reference changes. TLS 1.3 tickets after a full handshake."""
     return ctx.num_tickets
+
+
+@succeeds
+def SSL_CTX_set_max_early_data(ctx: ServerContext, max_early_data: int) -> None:
+    """No reference changes. Bytes that tickets allow; False where the context has no register of replays."""
+    ctx.max_early_data = max_early_data
+
+
+def SSL_CTX_get_max_early_data(ctx: ServerContext) -> int:
+    """No reference changes. Bytes of early data that tickets allow; 0 for none."""
+    return ctx.max_early_data
 
 
 @succeeds

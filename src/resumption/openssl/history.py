@@ -12,7 +12,9 @@ __all__ = ["DEPRECATED", "NOT_YET", "SINCE"]
 
 SINCE: Final = {
     "SSL_CTX_flush_sessions_ex": "3.4",
+    "SSL_CTX_get_max_early_data": "1.1.1",
     "SSL_CTX_get_num_tickets": "1.1.1",
+    "SSL_CTX_set_max_early_data": "1.1.1",
     "SSL_CTX_set_not_resumable_session_callback": "1.1.0",
     "SSL_CTX_set_num_tickets": "1.1.1",
     "SSL_SESSION_dup": "1.1.1",
@@ -41,10 +43,14 @@ SINCE: Final = {
     "SSL_SESSION_set_protocol_version": "1.1.1",
     "SSL_SESSION_set_time_ex": "3.3",
     "SSL_SESSION_up_ref": "1.1.0",
+    "SSL_get_early_data_status": "1.1.1",
+    "SSL_get_max_early_data": "1.1.1",
     "SSL_get_num_tickets": "1.1.1",
     "SSL_new_session_ticket": "3.0",
+    "SSL_set_max_early_data": "1.1.1",
     "SSL_set_not_resumable_session_callback": "1.1.0",
     "SSL_set_num_tickets": "1.1.1",
+    "SSL_write_early_data": "1.1.1",
     "d2i_SSL_SESSION_ex": "3.2",
 }
 
@@ -57,23 +63,21 @@ DEPRECATED: Final = {
 }
 """Name: the version that deprecated it, and what to call instead."""
 
-_EARLY_DATA = "Early data (0-RTT) is neither sent nor accepted."
+_RECEIVED = "What a ticket allows is the limit of what is received with it; another one would be a second truth."
+_ALLOWING = "Whether early data is acted on early is said where it is read: `recv_early_data`, or `recv`, which waits."
+_READING = "The engine hands early data over as an event; streams have `recv_early_data`."
 _EXTERNAL_PSK = "External pre-shared keys are neither offered nor accepted."
 _TICKET_CALLBACKS = "Tickets are sealed by an object (`TicketKeys`, `OpenSSLTicketKeys`), not by a callback."
 _EAP_FAST = "The hooks of EAP-FAST replace a TLS 1.2 handshake's secret and ticket by the application's own."
 
 NOT_YET: Final = {
-    "SSL_CTX_get_max_early_data": _EARLY_DATA,
-    "SSL_CTX_get_recv_max_early_data": _EARLY_DATA,
-    "SSL_CTX_set_allow_early_data_cb": _EARLY_DATA,
-    "SSL_CTX_set_max_early_data": _EARLY_DATA,
-    "SSL_CTX_set_recv_max_early_data": _EARLY_DATA,
-    "SSL_get_early_data_status": _EARLY_DATA,
-    "SSL_get_max_early_data": _EARLY_DATA,
-    "SSL_get_recv_max_early_data": _EARLY_DATA,
-    "SSL_set_allow_early_data_cb": _EARLY_DATA,
-    "SSL_set_max_early_data": _EARLY_DATA,
-    "SSL_set_recv_max_early_data": _EARLY_DATA,
+    "SSL_CTX_get_recv_max_early_data": _RECEIVED,
+    "SSL_CTX_set_allow_early_data_cb": _ALLOWING,
+    "SSL_CTX_set_recv_max_early_data": _RECEIVED,
+    "SSL_get_recv_max_early_data": _RECEIVED,
+    "SSL_read_early_data": _READING,
+    "SSL_set_allow_early_data_cb": _ALLOWING,
+    "SSL_set_recv_max_early_data": _RECEIVED,
     "SSL_CTX_set_psk_find_session_callback": _EXTERNAL_PSK,
     "SSL_CTX_set_psk_use_session_callback": _EXTERNAL_PSK,
     "SSL_set_psk_find_session_callback": _EXTERNAL_PSK,
