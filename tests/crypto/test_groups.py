@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x448, x25519
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumption.constants import NamedGroup
+from resumption.crypto import groups
 from resumption.crypto.groups import (
     DEFAULT_GROUPS,
     GROUPS,
@@ -312,3 +314,16 @@ def test_x448_with_the_keys_of_rfc_7748(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(x448.X448PrivateKey, "generate", lambda: ours)
     assert generate(G.x448).finish(theirs) == secret
     assert respond(G.x448, theirs) == (ours.public_key().public_bytes_raw(), secret)
+
+
+def test_a_hybrid_with_a_known_ml_kem_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key and ciphertext are published ones; the curve's secret follows that of ML-KEM."""
+    lines = (Path(__file__).parents[1] / "vectors" / "ml-kem" / "ML-KEM-768.txt").read_text("ascii").splitlines()[1:]
+    values = {name: bytes.fromhex(value) for name, _, value in (line.partition(" = ") for line in lines)}
+    key = mlkem.MLKEM768PrivateKey.from_seed_bytes(values["d"] + values["z"])
+    curve = x25519.X25519PrivateKey.generate()
+    monkeypatch.setattr(groups._ML_KEM_768, "_generate_key", lambda: key)
+    share = generate(G.X25519MLKEM768)
+    assert share.public[:1184] == values["ek"]
+    agreed = curve.exchange(x25519.X25519PublicKey.from_public_bytes(share.public[1184:]))
+    assert share.finish(values["c"] + curve.public_key().public_bytes_raw()) == values["K"] + agreed
