@@ -81,6 +81,10 @@ class ClientContext(Context[ClientConfig]):
     alert. With ``post_handshake_auth=True`` the server may ask later too. Raises `ConfigurationError`, which says what
     to do.
 
+    ``ocsp="check"`` asks for a stapled OCSP response, which must be good if it comes (it must come if the certificate
+    says so), and ``"require"`` demands one; sessions are then resumed no longer than it is fresh. ``request_scts`` asks
+    for certificate timestamps. ``connection.ocsp_response`` and ``connection.scts`` have what was shown.
+
     Further ``settings`` are those of `ClientConfig`; ``groups``, ``key_shares``, ``suites``, ``schemes`` and
     ``certificate_schemes`` may hold names (``"X25519MLKEM768"``, ``"ECDHE-RSA-AES128-GCM-SHA256"``, ``"ed25519"``).
 

@@ -30,7 +30,7 @@ from resumption.crypto.signatures import CERTIFICATE_SCHEMES, SCHEMES
 from resumption.crypto.suites import DEFAULT_SUITES_12, DEFAULT_SUITES_13, SUITES, SuiteFacts
 from resumption.crypto.trust import TrustStore
 from resumption.errors import ConfigurationError
-from resumption.own_certificates import ClientCertificates, ServerCertificates, remember
+from resumption.own_certificates import ClientCertificates, OcspPolicy, ServerCertificates, remember
 from resumption.session.gate import ClientAuth, ClientPolicy, Policy
 from resumption.session.replay import ReplayRegister, SpentTickets
 from resumption.session.tickets import TicketProtection
@@ -172,6 +172,8 @@ class ClientConfig(ClientCertificates, Config):
     certificate_hook: str = ""  # the name of the context's hook that chooses among certificates; part of the cache key
     post_handshake_auth: bool = False  # TLS 1.3: the server may ask for our certificate after the handshake
     send_authorities: bool = False  # TLS 1.3: tell the server which CAs are trusted
+    ocsp: OcspPolicy = "off"  # "check": a stapled response must be good; "require": there must be one
+    request_scts: bool = False  # ask for signed certificate timestamps
     isolation: str = ""  # part of every cache key: sessions of two labels never mix
     max_fragment_length: int | None = None  # bytes, RFC 6066: 512, 1024, 2048 or 4096; record_size_limit replaces it
     grease: bool = True  # RFC 8701: offer values that mean nothing, in every list of the hello
@@ -184,6 +186,10 @@ class ClientConfig(ClientCertificates, Config):
                 raise ConfigurationError("max_fragment_length must be 512, 1024, 2048 or 4096")
             if self.record_size_limit is not None:
                 raise ConfigurationError("max_fragment_length and record_size_limit exclude each other (RFC 8449)")
+        if self.ocsp not in ("off", "check", "require"):
+            raise ConfigurationError('ocsp must be "off", "check" or "require"')
+        if self.ocsp == "require" and self.trust is None:
+            raise ConfigurationError("ocsp needs trust: a response is worth what the issuer is worth")
         if self.ticket_request is not None:
             counts = tuple(self.ticket_request)
             if len(counts) != 2 or not all(0 <= count <= 255 for count in counts):
@@ -209,6 +215,7 @@ class ClientConfig(ClientCertificates, Config):
             verify_name=server_name if self.trust is not None and self.verify_hostname else None,
             id_context=self.id_context,
             fresh=fresh,
+            fresh_status=self.ocsp == "require",
             max_fragment_mode=FRAGMENT_MODES[self.max_fragment_length] if self.max_fragment_length else 255,
         )
         return remember(self._policies, key, policy)
@@ -287,6 +294,7 @@ class ClientConfig(ClientCertificates, Config):
                 b"".join(credentials) or b"none",
                 self.certificate_hook.encode(),
                 b"%d" % self.post_handshake_auth,
+                self.ocsp.encode(),
                 self.id_context,
                 b"%d" % self.policy_epoch,
                 repr(float(self.max_auth_age_s)).encode(),

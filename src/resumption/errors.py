@@ -13,6 +13,7 @@ from resumption.constants import AlertDescription, AlertLevel, name_of
 __all__ = [
     "AlertReceived",
     "BadCertificate",
+    "BadCertificateStatus",
     "BadRecordMac",
     "CertificateError",
     "CertificateExpired",
@@ -202,6 +203,12 @@ class CertificateRevoked(CertificateError):
 
     alert = AlertDescription.certificate_revoked
     verify_code = 23  # X509_V_ERR_CERT_REVOKED
+
+
+class BadCertificateStatus(CertificateError):
+    """The OCSP response for a certificate is missing, broken, stale or not to be believed. RFC 6066, section 8."""
+
+    alert = AlertDescription.bad_certificate_status_response
 
 
 class UnknownCA(CertificateError):

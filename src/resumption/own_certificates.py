@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import CertifiedKey
@@ -18,11 +18,13 @@ from resumption.wire import extensions, messages12
 from resumption.wire.messages import Certificate, CertificateEntry
 from resumption.wire.templates import signature_extensions
 
-__all__ = ["MOST_AUTHORITIES", "ClientCertificates", "ServerCertificates", "remember"]
+__all__ = ["MOST_AUTHORITIES", "ClientCertificates", "OcspPolicy", "ServerCertificates", "remember"]
 
 MOST_AUTHORITIES = 2**14  # bytes of names in a request or a hello
 _REMEMBERED = 1024  # servers, or questions, per configuration
+_STAPLED = 16
 _LONGEST_NAME, _LONGEST_SCHEMES = 253, 64
+OcspPolicy: TypeAlias = Literal["off", "check", "require"]
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -36,6 +38,8 @@ class ClientCertificates:
     maximum_version: int
     post_handshake_auth: bool
     send_authorities: bool
+    ocsp: OcspPolicy
+    request_scts: bool
 
     @cached_property
     def credentials(self) -> tuple[CertifiedKey, ...]:
@@ -46,6 +50,10 @@ class ClientCertificates:
     def certificate_extensions(self) -> dict[int, bytes]:
         """The ClientHello extensions that are about certificates, where they are wanted."""
         bodies: dict[int, bytes] = {}
+        if self.ocsp != "off":
+            bodies[int(ExtensionType.status_request)] = extensions.pack_status_request_client()
+        if self.request_scts:
+            bodies[int(ExtensionType.signed_certificate_timestamp)] = extensions.pack_signed_certificate_timestamp()
         if self.maximum_version < ProtocolVersion.TLSv1_3:
             return bodies
         if self.post_handshake_auth:
@@ -124,6 +132,28 @@ class ServerCertificates:
     def certificate_messages_12(self) -> dict[CertifiedKey, bytes]:
         """The Certificate message of TLS 1.2 for each of our chains, packed. RFC 5246, section 7.4.2."""
         return {key: messages12.Certificate(key.chain).pack() for key in self.certified_keys}
+
+    def certificate_message(self, key: CertifiedKey, status: bytes | None, with_scts: bool) -> bytes:
+        """The Certificate message of TLS 1.3 with an OCSP response and timestamps beside the leaf."""
+        question = (key, status, with_scts)
+        message = self._stapled.get(question)
+        if message is not None:
+            return message
+        bodies: dict[int, bytes] = {}
+        if status is not None:
+            bodies[int(ExtensionType.status_request)] = extensions.pack_status_request_certificate(status)
+        if with_scts:
+            number = int(ExtensionType.signed_certificate_timestamp)
+            bodies[number] = extensions.pack_signed_certificate_timestamp_server(key.scts)
+        entries = (CertificateEntry(key.chain[0], bodies), *(CertificateEntry(der, {}) for der in key.chain[1:]))
+        if len(self._stapled) >= _STAPLED:  # responses change a few times a day: the old ones go
+            self._stapled.clear()
+        self._stapled[question] = message = Certificate(b"", entries).pack()
+        return message
+
+    @cached_property
+    def _stapled(self) -> dict[tuple[CertifiedKey, bytes | None, bool], bytes]:
+        return {}
 
     def keys_for(self, server_name: str | None, certificate_schemes: tuple[int, ...]) -> tuple[CertifiedKey, ...]:
         """Our chains, in the order of `resumption.crypto.chain_schemes.by_preference`."""

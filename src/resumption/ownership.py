@@ -99,6 +99,8 @@ class SessionOwner(Channel):
         "_fresh",
         "_host",
         "_lent",
+        "_ocsp_response",
+        "_scts",
         "_session",
         "_shown",
         "generate_session_id",
@@ -138,6 +140,8 @@ class SessionOwner(Channel):
         self.tickets_before: int | None = None  # client: what the cache held for this server
         self.looked_up: Session | None = None  # what the context found in its own cache; borrowed
         self._session: Session | None = None
+        self._ocsp_response: bytes | None = None
+        self._scts: tuple[bytes, ...] = ()
         self._lent: list[Session] = []  # sessions that events still to be delivered show
         self._shown: list[Session] = []  # sessions that the events of the latest call show
 
@@ -172,6 +176,16 @@ class SessionOwner(Channel):
     def peer_chain(self) -> tuple[bytes, ...]:
         """The peer's certificates, leaf first, DER; on a resumed connection those of the original handshake."""
         return self._data.peer_chain if self._data is not None else ()
+
+    @property
+    def ocsp_response(self) -> bytes | None:
+        """Client: the OCSP response (DER) that the server showed in a full handshake; None for none."""
+        return self._ocsp_response
+
+    @property
+    def scts(self) -> tuple[bytes, ...]:
+        """Client: the signed certificate timestamps that the server showed in a full handshake. Nobody checks them."""
+        return self._scts
 
     @property
     def session_reused(self) -> bool:
@@ -290,6 +304,7 @@ class SessionOwner(Channel):
         self.resumption = None
         self.looked_up = None
         self.tickets_before = None
+        self._ocsp_response, self._scts = None, ()
         self._events = []
         self._data = None
 
@@ -338,6 +353,10 @@ class SessionOwner(Channel):
         if config.certificate_hook and self._host is not None:
             return cast(CredentialHost, self._host).choose_certificate(self, wanted)
         return choose_credential(config.credentials, wanted)
+
+    def show(self, ocsp_response: bytes | None, scts: tuple[bytes, ...]) -> None:
+        """Keep what the server showed beside its certificate."""
+        self._ocsp_response, self._scts = ocsp_response, scts
 
     def authenticated(self, data: SessionData) -> None:
         """What the connection is from now on. Its session stays what it was: another ticket may follow."""

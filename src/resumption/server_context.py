@@ -15,7 +15,7 @@ from resumption.connection import Connection
 from resumption.constants import DEFAULT_SESSION_TIMEOUT_S
 from resumption.context import Context, KeyLog, ends_session, numbered, protocols
 from resumption.crypto.anchors import TrustSource
-from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
+from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, OcspSource, PasswordSource
 from resumption.crypto.trust import TrustStore
 from resumption.errors import (
     ConfigurationError,
@@ -67,6 +67,8 @@ class ServerContext(Context[ServerConfig]):
     ``certificate``, ``private_key``: the chain (leaf first) and its key, as paths, bytes or objects, or a
     `CertifiedKey`. ``certificates``: further ones, as `CertifiedKey` or as pairs of chain and key. A client gets the
     one that is for the name it asks for and that it can check: an RSA chain may stand beside an ECDSA one.
+    ``ocsp_response`` (DER, or a function that returns the present one) and ``scts`` are shown to clients that ask; of
+    further chains, `CertifiedKey.with_status` has them.
 
     ``tickets``: keys for stateless tickets; "auto" makes keys that only this context has, None turns such tickets off.
     Give the same `TicketKeys` (made from one secret) to every worker and machine, and all of them resume each other's
@@ -102,6 +104,8 @@ class ServerContext(Context[ServerConfig]):
         private_key: KeySource | None = None,
         *,
         password: PasswordSource = None,
+        ocsp_response: OcspSource = None,
+        scts: Iterable[bytes] = (),
         certificates: Iterable[CertifiedKey | tuple[CertificateSource, KeySource | None]] = (),
         hosts: Mapping[str, ServerContext] | None = None,
         choose_host: ChooseHost | None = None,
@@ -156,7 +160,7 @@ class ServerContext(Context[ServerConfig]):
         _name_hosts(self._hosts)
         config = ServerConfig(
             certified_keys=(
-                CertifiedKey.of(certificate, private_key, password),
+                _with_status(CertifiedKey.of(certificate, private_key, password), ocsp_response, tuple(scts)),
                 *map(CertifiedKey.of_pair, certificates),
             ),
             chooses_host=bool(self._hosts.hosts or choose_host is not None or self._refuses_unknown),
@@ -404,6 +408,10 @@ class ServerContext(Context[ServerConfig]):
             early_data=early_data,
             on_closed=self._disconnect,
         )
+
+
+def _with_status(key: CertifiedKey, ocsp_response: OcspSource, scts: tuple[bytes, ...]) -> CertifiedKey:
+    return key if ocsp_response is None and not scts else key.with_status(ocsp_response, scts)
 
 
 def _name_hosts(rules: HostRules[ServerContext]) -> None:

@@ -130,6 +130,7 @@ OTHER_KEYS: dict[str, Callable[[World], Any]] = {
     "further_keys": lambda world: (certified(world.pki.client),),
     "certificate_hook": lambda world: "another hook",
     "post_handshake_auth": lambda world: True,
+    "ocsp": lambda world: "require",
 }
 # What says nothing about who the peer is or what was agreed with it.
 EXEMPT = {
@@ -139,6 +140,7 @@ EXEMPT = {
     "max_post_handshake_messages",
     "max_empty_records",
     "log_secrets",
+    "request_scts",  # shown, and not checked
     "send_authorities",  # a hint
     "key_shares",  # how many of the groups are guessed at
     "clock",

@@ -16,7 +16,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
@@ -36,6 +36,7 @@ __all__ = [
     "CertificateSource",
     "CertifiedKey",
     "KeySource",
+    "OcspSource",
     "PasswordSource",
     "der_from",
     "facts_of",
@@ -49,6 +50,7 @@ __all__ = [
 
 CertificateSource: TypeAlias = "str | os.PathLike[str] | bytes | x509.Certificate | Iterable[CertificateSource]"
 KeySource: TypeAlias = "str | os.PathLike[str] | bytes | PrivateKey"
+OcspSource: TypeAlias = "bytes | Callable[[], bytes | None] | None"
 PasswordSource: TypeAlias = "str | bytes | Callable[[], str | bytes] | None"
 
 REMEMBERED_CERTIFICATES = 256  # distinct certificates kept parsed
@@ -267,6 +269,20 @@ class CertifiedKey:
     not_after: float
     names: tuple[str, ...]
     rsassa_pss: bool = False
+    ocsp_source: OcspSource = field(default=None, repr=False)
+    scts: tuple[bytes, ...] = field(default=(), repr=False)  # signed certificate timestamps, serialised
+
+    def with_status(self, ocsp_response: OcspSource = None, scts: Iterable[bytes] = ()) -> CertifiedKey:
+        """The same, with an OCSP response (DER, or a function that returns the present one, or None) and signed
+        certificate timestamps to show to clients that ask. The function is called for each such handshake, so it must
+        not block; what it raises ends the connection."""
+        return replace(self, ocsp_source=ocsp_response, scts=tuple(scts))
+
+    @property
+    def ocsp_response(self) -> bytes | None:
+        """The OCSP response (DER) to show now; None for none."""
+        source = self.ocsp_source
+        return source() if callable(source) else source
 
     @classmethod
     def load(

@@ -90,6 +90,7 @@ def start_client(
             resumable=session.is_resumable,
             explicit=explicit,
             name_covered=not data.role and _covers(data.peer_certificate, server_name),
+            status_fresh=not explicit,  # the cache's key has the policy, and the deadline ends with the status
         )
         reason = verdict.reason
         if reason is None and len(data.ticket) > MAX_OFFERED_LENGTH:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from resumption.errors import (
     DecodeError,
     HandshakeFailure,
     IllegalParameter,
+    UnexpectedMessage,
     UnsupportedExtension,
 )
 from resumption.frozen import frozen
@@ -32,6 +34,7 @@ from resumption.handshake.established12 import (
 from resumption.handshake.offer import Lineage, Offered
 from resumption.handshake.record_sizes import granted
 from resumption.handshake.state import Output, State, Transcript, on
+from resumption.handshake.status import NOTHING_SHOWN, Shown, judge_status
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.gate import Answer, accepted, mechanism_of
 from resumption.session.model import SessionData
@@ -58,6 +61,8 @@ _SESSION_TICKET = int(ExtensionType.session_ticket)
 _SERVER_NAME = int(ExtensionType.server_name)
 _SUPPORTED_GROUPS = int(ExtensionType.supported_groups)
 _POINT_FORMATS = int(ExtensionType.ec_point_formats)
+_STATUS_REQUEST = int(ExtensionType.status_request)
+_TIMESTAMPS = int(ExtensionType.signed_certificate_timestamp)
 _EMS_FLAG = 1  # bit 0 of a session's flags
 
 # What a TLS 1.2 ServerHello may answer; extensions of TLS 1.3 do not belong there. Nor does supported_groups, but there
@@ -70,6 +75,8 @@ _SERVER_HELLO_EXTENSIONS = frozenset(
         _SESSION_TICKET,
         _SERVER_NAME,
         _POINT_FORMATS,
+        _STATUS_REQUEST,
+        _TIMESTAMPS,
         _SUPPORTED_GROUPS,
         int(ExtensionType.max_fragment_length),
         int(ExtensionType.record_size_limit),
@@ -90,6 +97,9 @@ class Hellos:
     acknowledged_name: bool
     alpn: bytes | None
     max_fragment_mode: int
+    status_promised: bool
+    scts: tuple[bytes, ...]
+    status_until: float = math.inf  # how long the revocation status is good
 
     def keys(self, master: MasterSecret12) -> Keys:
         """The keys that follow from ``master``."""
@@ -128,6 +138,11 @@ def on_server_hello(
         raise DecodeError("the session_ticket extension of a ServerHello is empty")
     if _POINT_FORMATS in received and 0 not in extensions.parse_ec_point_formats(received[_POINT_FORMATS]):
         raise IllegalParameter("the server does not support uncompressed points")
+    scts: tuple[bytes, ...] = ()
+    if received.get(_STATUS_REQUEST):
+        raise DecodeError("the status_request extension of a ServerHello is empty")
+    if _TIMESTAMPS in received:
+        scts = tuple(extensions.parse_signed_certificate_timestamp_server(received[_TIMESTAMPS]))
     sizes = granted(offered, received, _TLS12)
     if sizes is not None:
         out.limit_records(sizes.send, sizes.receive, sizes.unprotected)
@@ -141,6 +156,8 @@ def on_server_hello(
         _SERVER_NAME in received,
         alpn,
         sizes.max_fragment_mode if sizes is not None else 255,
+        _STATUS_REQUEST in received,
+        scts,
     )
     session_id = message.legacy_session_id_echo
     if not session_id or session_id != offered.hello.legacy_session_id:
@@ -182,7 +199,7 @@ def _facts(hellos: Hellos, chain: tuple[bytes, ...], before: SessionData | None)
     if before is not None:
         lineage = offered.lineage_of(before)
     else:
-        deadline = min(now + config.max_auth_age_s, not_after_of(chain))
+        deadline = min(now + config.max_auth_age_s, not_after_of(chain), hellos.status_until)
         lineage = Lineage(now, deadline, offered.policy.verify_name if verified else None)
     return SessionData(
         version=_TLS12,
@@ -224,22 +241,36 @@ class ExpectCertificate(State):
         offered = self.hellos.offered
         config = offered.config
         check_chain_schemes(chain, config.certificate_schemes)
+        path: tuple[bytes, ...] = ()
         if config.trust is not None:
-            config.trust.verify_server(chain, offered.server_name if config.verify_hostname else None, config.clock())
+            name = offered.server_name if config.verify_hostname else None
+            path = config.trust.verify_server(chain, name, config.clock())
         curve = curve_group(public_key_of(chain[0]))
         if curve is not None and curve not in config.groups_12:
             raise IllegalParameter("the server's certificate has a key on a curve that was not offered")
         self.transcript.add(raw)
-        return ExpectKeyExchange(self.hellos, self.transcript, chain)
+        return ExpectKeyExchange(self.hellos, self.transcript, chain, path)
 
 
 @frozen
 class ExpectKeyExchange(State):
-    """Awaiting the signed share of the server. RFC 8422, section 5.4."""
+    """Awaiting the signed share of the server, and before it what it promised of a status. RFC 8422, section 5.4."""
 
     hellos: Hellos
     transcript: RecordedTranscript
     chain: tuple[bytes, ...]
+    path: tuple[bytes, ...]  # verified; empty if nothing is
+    ocsp_response: bytes | None = None
+
+    @on(messages12.CertificateStatus)
+    def on_certificate_status(
+        self, message: messages12.CertificateStatus, raw: bytes, out: Output
+    ) -> ExpectKeyExchange:
+        """The stapled status, which a server may promise and then leave out. RFC 6066, section 8."""
+        if not self.hellos.status_promised or self.ocsp_response is not None:
+            raise UnexpectedMessage("a CertificateStatus came that the ServerHello did not announce")
+        self.transcript.add(raw)
+        return replace(self, ocsp_response=message.response)
 
     @on(messages12.ServerKeyExchange)
     def on_server_key_exchange(
@@ -248,6 +279,10 @@ class ExpectKeyExchange(State):
         """Verify the signature over both randoms and the share."""
         hellos = self.hellos
         config = hellos.offered.config
+        shown = Shown(self.ocsp_response, hellos.scts) if self.ocsp_response or hellos.scts else NOTHING_SHOWN
+        until = judge_status(config, self.path, shown, config.clock(), out)
+        if until != math.inf:
+            hellos = replace(hellos, status_until=until)
         if message.named_curve not in config.groups_12:
             raise IllegalParameter(f"the server chose {name_of(NamedGroup, message.named_curve)}, never offered")
         if message.algorithm not in config.schemes:

@@ -34,6 +34,7 @@ from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_response
 from resumption.handshake.record_sizes import granted
 from resumption.handshake.state import Handshaking13, Output, Transcript, on
+from resumption.handshake.status import Shown, judge_status, shown_beside
 from resumption.session.early import EarlyReason
 from resumption.session.gate import Answer, accepted, mechanism_of
 from resumption.session.model import SessionData
@@ -275,7 +276,8 @@ def take_certificate(
         check_response(offered.hello.extensions, entry.extensions, Place.CT)
     transcript.add(raw)
     chain = tuple(entry.cert_data for entry in message.certificate_list)
-    return ExpectCertificateVerify(negotiated, transcript, secrets, offered, requested, chain)
+    shown = shown_beside(message.certificate_list[0].extensions)
+    return ExpectCertificateVerify(negotiated, transcript, secrets, offered, requested, chain, shown)
 
 
 @frozen
@@ -288,6 +290,7 @@ class ExpectCertificateVerify(Handshaking13):
     offered: Offered
     requested: RequestedCertificate | None
     chain: tuple[bytes, ...]
+    shown: Shown
 
     @on(CertificateVerify)
     def on_certificate_verify(self, message: CertificateVerify, raw: bytes, out: Output) -> ExpectFinished:
@@ -300,8 +303,9 @@ class ExpectCertificateVerify(Handshaking13):
         verified_name = None
         check_chain_schemes(self.chain, config.certificate_schemes)
         if config.trust is not None:
-            config.trust.verify_server(self.chain, name if config.verify_hostname else None, now)
+            path = config.trust.verify_server(self.chain, name if config.verify_hostname else None, now)
             verified_name = name if config.verify_hostname else None
+        until = judge_status(config, path, self.shown, now, out)
         content = certificate_verify_content(True, self.transcript.digest())
         leaf = self.chain[0]
         verify(public_key_of(leaf), message.algorithm, content, message.signature, rsassa_pss=is_rsassa_pss(leaf))
@@ -310,7 +314,7 @@ class ExpectCertificateVerify(Handshaking13):
             self.chain,
             0 if config.trust is not None else 1,
             now,
-            min(now + config.max_auth_age_s, not_after_of(self.chain)),
+            min(now + config.max_auth_age_s, not_after_of(self.chain), until),
             verified_name,
         )
         return ExpectFinished(

@@ -59,6 +59,8 @@ _PARSERS: dict[int, tuple[_Parser, _Parser]] = {
         ExtensionType.max_fragment_length: _as_it_is(extensions.parse_max_fragment_length),
         ExtensionType.ticket_request: _as_it_is(extensions.parse_ticket_request_client),
         ExtensionType.certificate_authorities: _as_it_is(extensions.parse_certificate_authorities),
+        ExtensionType.status_request: _remembering(extensions.parse_status_request_client),
+        ExtensionType.signed_certificate_timestamp: _as_it_is(extensions.parse_signed_certificate_timestamp),
         ExtensionType.post_handshake_auth: _as_it_is(extensions.parse_post_handshake_auth),
     }.items()
 }
@@ -77,6 +79,8 @@ _RENEGOTIATION_INFO = int(ExtensionType.renegotiation_info)
 _POINT_FORMATS = int(ExtensionType.ec_point_formats)
 _RECORD_SIZE_LIMIT = int(ExtensionType.record_size_limit)
 _MAX_FRAGMENT_LENGTH = int(ExtensionType.max_fragment_length)
+_STATUS_REQUEST = int(ExtensionType.status_request)
+_TIMESTAMPS = int(ExtensionType.signed_certificate_timestamp)
 _AUTHORITIES = int(ExtensionType.certificate_authorities)
 _POST_HANDSHAKE_AUTH = int(ExtensionType.post_handshake_auth)
 _TICKET_REQUEST = int(ExtensionType.ticket_request)
@@ -117,6 +121,8 @@ class ClientHelloFacts:
         "session_ticket",
         "ticket_request",
         "versions",
+        "wants_scts",
+        "wants_status",
     )
 
     hello: ClientHello
@@ -135,6 +141,8 @@ class ClientHelloFacts:
     max_fragment_length: int | None  # the code, as it was sent. RFC 6066, section 4
     authorities: tuple[bytes, ...]  # names (DER) of the CAs that the client says it trusts
     post_handshake_auth: bool  # whether the client can be asked for its certificate after the handshake
+    wants_status: bool  # whether the client asks for an OCSP response
+    wants_scts: bool  # whether the client asks for signed certificate timestamps
     # what only TLS 1.2 asks
     extended_master_secret: bool  # RFC 7627
     session_ticket: bytes | None  # empty if the client would like one, None if it cannot use any. RFC 5077
@@ -162,6 +170,8 @@ class ClientHelloFacts:
         self.certificate_schemes = value(_SIGNATURE_ALGORITHMS_CERT, schemes or ())
         self.alpn = value(_ALPN, ())
         self.authorities = tuple(value(_AUTHORITIES, ()))
+        self.wants_status = value(_STATUS_REQUEST) is not None
+        self.wants_scts = _TIMESTAMPS in values
         self.post_handshake_auth = _POST_HANDSHAKE_AUTH in values
         self.key_shares = value(_KEY_SHARE)
         self.psk = value(_PRE_SHARED_KEY)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from resumption.config import ServerConfig
-from resumption.constants import ExtensionType, ProtocolVersion
+from resumption.constants import CertificateStatusType, ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
 from resumption.crypto.chain_schemes import check_chain_schemes
 from resumption.crypto.groups import KeyShare, generate
@@ -54,6 +54,8 @@ _EMS = int(ExtensionType.extended_master_secret)
 _RENEGOTIATION_INFO = int(ExtensionType.renegotiation_info)
 _SESSION_TICKET = int(ExtensionType.session_ticket)
 _SERVER_NAME = int(ExtensionType.server_name)
+_STATUS_REQUEST = int(ExtensionType.status_request)
+_TIMESTAMPS = int(ExtensionType.signed_certificate_timestamp)
 _POINT_FORMATS = int(ExtensionType.ec_point_formats)
 _RENEGOTIATION_SCSV = 0x00FF
 _FALLBACK_SCSV = 0x5600
@@ -163,7 +165,7 @@ def _judge(choice: Choice, session: Session, mechanism: Mechanism, out: Output) 
 
 
 def _server_hello(
-    choice: Choice, suite: SuiteFacts, session_id: bytes, ticket: bool, resumed: bool = False
+    choice: Choice, suite: SuiteFacts, session_id: bytes, ticket: bool, resumed: bool = False, beside: bytes = b""
 ) -> tuple[bytes, bytes]:
     """The packed ServerHello, and the random in it. RFC 5246, section 7.4.1.3."""
     config, facts = choice.config, choice.facts
@@ -180,6 +182,7 @@ def _server_hello(
     )
     if choice.sizes is not None:
         block += pack_extension(*choice.sizes.extension)
+    block += beside
     return pack_server_hello(random, session_id, suite.suite, block), random
 
 
@@ -243,7 +246,11 @@ def _answer_full(choice: Choice, reason: Reason, out: Output) -> ExpectCertifica
     resumable = out.allows_resumption()
     ticket = choice.wants_ticket and resumable
     session_id = b"" if ticket or not keeps_ids or not resumable else out.new_session_id(_TLS12)
-    raw, random = _server_hello(choice, suite, session_id, ticket)
+    status = key.ocsp_response if facts.wants_status else None
+    beside = b"" if status is None else pack_extension(_STATUS_REQUEST, b"")
+    if facts.wants_scts and key.scts:
+        beside += pack_extension(_TIMESTAMPS, extensions.pack_signed_certificate_timestamp_server(key.scts))
+    raw, random = _server_hello(choice, suite, session_id, ticket, beside=beside)
     share = generate(group)
     params = messages12.pack_server_ecdh_params(group, share.public)
     signature = sign(
@@ -258,6 +265,8 @@ def _answer_full(choice: Choice, reason: Reason, out: Output) -> ExpectCertifica
         config.certificate_messages_12[key],
         messages12.ServerKeyExchange(messages12.NAMED_CURVE, group, share.public, scheme, signature).pack(),
     ]
+    if status is not None:
+        flight.insert(2, messages12.CertificateStatus(int(CertificateStatusType.ocsp), status).pack())
     asked = config.client_auth != "none"
     if asked:
         flight.append(messages12.CertificateRequest(_CERTIFICATE_TYPES, config.schemes, config.authorities).pack())

@@ -456,7 +456,11 @@ def answer(
                 wishes = {**wishes, grease_for(hello.random).extension: b""}
             flight += CertificateRequest(b"", wishes).pack()
         key, scheme = selected
-        flight += config.certificate_messages[key]
+        status = key.ocsp_response if facts.wants_status else None
+        if status is not None or (facts.wants_scts and key.scts):
+            flight += config.certificate_message(key, status, facts.wants_scts and bool(key.scts))
+        else:
+            flight += config.certificate_messages[key]
         transcript.add(flight)
         out.send(flight)
         send_certificate_verify(key, scheme, True, transcript, out)

@@ -82,6 +82,9 @@ class Output(Protocol):
     def expect_only_handshake(self, only: bool) -> None:
         """Whether application data would now stand in the middle of messages that belong together."""
 
+    def show(self, ocsp_response: bytes | None, scts: tuple[bytes, ...]) -> None:
+        """What the server showed beside its certificate: for the application to look at."""
+
     def authenticated(self, data: SessionData) -> None:
         """The peer proved after the handshake who it is: ``data`` are the facts of the connection from now on."""
 
