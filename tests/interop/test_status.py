@@ -38,4 +38,4 @@ def test_our_client_judges_what_openssl_shows(pki: Pki, tmp_path: Path, flag: st
     file.write_bytes(response(leaf, time.time()))
     with peers.openssl_server(leaf, flag, "-www", "-status_file", str(file)) as server:
         client = ClientContext(trust=pki.trust_pem, ocsp="require")
-        assert visit(client, server.port).resumption is not None
+        visit(client, server.port).session.free()
