@@ -140,6 +140,7 @@ def test_13_application_data_both_ways_and_key_updates(pki: Pki, suite: int) -> 
     assert session.server.recv(100) == b"under the new key"
 
 
+@pytest.mark.proves("9846:7.5:1")
 @suites13
 def test_13_exporters_agree(pki: Pki, suite: int) -> None:
     facts = SUITES[suite]

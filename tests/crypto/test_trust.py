@@ -68,6 +68,7 @@ def test_good_server_chains_of_every_kind(pki: Pki, kind: str, policy: PolicyNam
     assert store.verify_server(credential.chain_der, None, NOW) == verified
 
 
+@pytest.mark.proves("9846:4.5.1:9")
 def test_extra_certificates_and_any_order_are_accepted(pki: Pki, store: TrustStore) -> None:
     leaf, intermediate = pki.under_intermediate.chain_der
     for chain in (

@@ -382,6 +382,7 @@ def test_a_client_shows_nothing_if_no_scheme_fits(world: World, pki: Pki) -> Non
         assert [raw[0] for raw in peer.flight][-1] == H.finished
 
 
+@pytest.mark.proves("9846:4.7.2:5")
 def test_requests_after_the_handshake_are_unexpected(world: World) -> None:
     """The client never offers post_handshake_auth."""
     peer = server13_for(world).connect()
