@@ -269,3 +269,10 @@ def test_a_promise_with_a_body_is_malformed(world: World) -> None:
     from tests.handshake.stops import server12_for
 
     server12_for(world, ocsp="check").say_hello(add={5: b"x"}).refused(DecodeError)
+
+
+@both_versions
+def test_a_client_that_verifies_nothing_judges_nothing(world: World, leaf: Credential, version: int) -> None:
+    staple = response(leaf, world.clock(), status=ocsp.OCSPCertStatus.REVOKED)
+    pair = meet(world, version, staple, client={"verify": False}).check()
+    assert pair.client.ocsp_response == staple

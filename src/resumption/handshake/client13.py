@@ -301,6 +301,7 @@ class ExpectCertificateVerify(Handshaking13):
         now = config.clock()
         name = self.offered.server_name
         verified_name = None
+        path: tuple[bytes, ...] = ()
         check_chain_schemes(self.chain, config.certificate_schemes)
         if config.trust is not None:
             path = config.trust.verify_server(self.chain, name if config.verify_hostname else None, now)
