@@ -13,6 +13,7 @@ from resumption.client_context import ClientContext
 from resumption.connection import Connection
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.cookies import CookieKeys
+from resumption.crypto.external_psk import ExternalPsk, import_psk
 from resumption.errors import (
     AlertReceived,
     CertificateError,
@@ -74,6 +75,7 @@ __all__ = [
     "EarlyReason",
     "EarlyState",
     "Error",
+    "ExternalPsk",
     "Failed",
     "HandshakeCompleted",
     "HelloRetried",
@@ -106,6 +108,7 @@ __all__ = [
     "TicketKeys",
     "UnrecognizedName",
     "UsageError",
+    "import_psk",
     "open_store",
     "too_early_response",
     "tracing",

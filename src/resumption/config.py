@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -24,6 +24,7 @@ from resumption.constants import (
 )
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.cookies import CookieKeys
+from resumption.crypto.external_psk import ExternalPsk
 from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS, chosen_shares
 from resumption.crypto.padding import PaddingPolicy
 from resumption.crypto.signatures import CERTIFICATE_SCHEMES, SCHEMES
@@ -76,6 +77,7 @@ class Config:
     max_empty_records: int = 32  # in a row
     record_size_limit: int | None = None  # bytes, RFC 8449: a client asks if it is set, a server answers in any case
     record_padding: PaddingPolicy | None = None  # TLS 1.3: a multiple, or (content type, length) -> bytes of padding
+    publish_psk_sessions: bool = False  # sessions of handshakes with an external PSK are issued, and kept
     log_secrets: bool = False  # for a context with a key log
     clock: Callable[[], float] = field(default=time.time, repr=False)
     random: Callable[[int], bytes] = field(default=os.urandom, repr=False)
@@ -176,6 +178,7 @@ class ClientConfig(ClientCertificates, Config):
     request_scts: bool = False  # ask for signed certificate timestamps
     isolation: str = ""  # part of every cache key: sessions of two labels never mix
     max_fragment_length: int | None = None  # bytes, RFC 6066: 512, 1024, 2048 or 4096; record_size_limit replaces it
+    psk: ExternalPsk | Callable[[str], ExternalPsk | None] | None = None  # offered where there is no session
     grease: bool = True  # RFC 8701: offer values that mean nothing, in every list of the hello
     ticket_request: tuple[int, int] | None = None  # RFC 9149: tickets wanted after a full handshake, and a resumed one
 
@@ -299,6 +302,7 @@ class ClientConfig(ClientCertificates, Config):
                 b"%d" % self.policy_epoch,
                 repr(float(self.max_auth_age_s)).encode(),
                 self.isolation.encode(),
+                *((b"external PSKs",) if self.publish_psk_sessions and self.psk is not None else ()),
                 *((b"%d" % self.max_fragment_length,) if self.max_fragment_length is not None else ()),
             )
         ).digest()
@@ -332,6 +336,7 @@ class ServerConfig(ServerCertificates, Config):
     host_rule: str = ""  # name of the virtual host rule, part of the partition
     listener: str = ""  # label of the listener, part of the partition
     clock_skew_s: float = 60.0
+    psks: Mapping[bytes, ExternalPsk] | Callable[[bytes], ExternalPsk | None] | None = None  # by identity
     grease: bool = False  # RFC 8701: extensions that mean nothing in CertificateRequest and NewSessionTicket
     cookies: CookieKeys | None = None
     accept_foreign_tickets: bool = False  # made by another program under the same OpenSSL keys: they name no partition
@@ -370,6 +375,11 @@ class ServerConfig(ServerCertificates, Config):
             raise ConfigurationError(
                 "early data needs tickets=TicketKeys: tickets in OpenSSL's form do not say where hellos are remembered"
             )
+
+    def psk_for(self, identity: bytes) -> ExternalPsk | None:
+        """The external PSK with this identity. What a callable raises ends the handshake."""
+        psks = self.psks
+        return psks.get(identity) if isinstance(psks, Mapping) else psks(identity) if psks is not None else None
 
     @cached_property
     def partition(self) -> bytes:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from resumption.config import ClientConfig, ServerConfig
 from resumption.constants import AlertDescription, ContentType, KeyUpdateRequest, ProtocolVersion
+from resumption.crypto.channel_binding import EXPORTER_LABEL, EXPORTER_LENGTH, server_end_point
 from resumption.engine import Engine
 from resumption.errors import Error, InternalError, UsageError
 from resumption.handshake.established13 import ServerConnected
 from resumption.ownership import Host
+from resumption.session.verdicts import Reason
 from resumption.wire.messages import KeyUpdate
 
 __all__ = ["Connection", "Host"]
@@ -159,6 +161,34 @@ class Connection(Engine):
         if self._state is None:
             raise UsageError("keying material can be exported once the handshake is complete")
         return self._state.export(label, context, length)
+
+    def channel_binding(self, kind: str = "tls-exporter") -> bytes:
+        """What ties an authentication inside this connection (SCRAM, GSS, tokens) to it.
+
+        "tls-exporter": 32 bytes of this connection alone, RFC 9266. "tls-server-end-point": a hash of the server's
+        certificate, RFC 5929; on a resumed connection, of the original handshake's. Raises `UsageError` before the
+        handshake is complete; for the former in TLS 1.2 without an extended master secret; for the latter where there
+        is no certificate, where a server has several, or where its signature has no hash; and for any other kind.
+        """
+        if kind == "tls-exporter":
+            return self.export_keying_material(EXPORTER_LABEL, b"", EXPORTER_LENGTH)
+        if kind == "tls-unique":
+            raise UsageError("tls-unique is not offered: resumption breaks it, and TLS 1.3 has none; use tls-exporter")
+        if kind != "tls-server-end-point":
+            raise UsageError(f"the channel binding {kind!r} is not known: tls-exporter or tls-server-end-point")
+        self._check_usable()
+        if self._data is None:
+            raise UsageError("there is a channel binding once the handshake is complete")
+        config, chain = self._config, self._data.peer_chain
+        if isinstance(config, ServerConfig):
+            if self.resumption is not None and self.resumption.reason is Reason.EXTERNAL_PSK:
+                raise UsageError("a PSK served in place of certificates: there is none to bind to")
+            if len(config.certified_keys) != 1:
+                raise UsageError("this server has several certificates: tls-server-end-point could be that of any")
+            chain = config.certified_keys[0].chain
+        if not chain:
+            raise UsageError("the server showed no certificate: there is none to bind to")
+        return server_end_point(chain[0])
 
     def new_session_ticket(self) -> bool:
         """Server, TLS 1.3: send one more ticket (SSL_new_session_ticket). False if none can be issued."""

@@ -75,7 +75,7 @@ def test_every_secret_is_the_one_of_the_diagram(
     assert early.early_exporter_master_secret(hello) == plain.derive(plain.early, b"e exp master", messages)
     assert early.binder(hello) == plain.finished(plain.derive(plain.early, b"res binder", b""), messages)
     external = plain.finished(plain.derive(plain.early, b"ext binder", b""), messages)
-    assert early.binder(hello, external=True) == external
+    assert early.binder(hello, kind="external") == external
 
     handshake = early.handshake(shared, hello)
     client, server = (plain.derive(plain.handshake, label, messages) for label in (b"c hs traffic", b"s hs traffic"))
@@ -183,11 +183,11 @@ def test_checks_accept_only_the_exact_value(facts: HashFacts) -> None:
 
 def test_an_external_binder_is_not_a_resumption_binder() -> None:
     early, _, _, hello = stages()
-    early.verify_binder(hello, early.binder(hello, external=True), external=True)
+    early.verify_binder(hello, early.binder(hello, kind="external"), kind="external")
     with pytest.raises(DecryptError):
-        early.verify_binder(hello, early.binder(hello), external=True)
+        early.verify_binder(hello, early.binder(hello), kind="external")
     with pytest.raises(DecryptError):
-        early.verify_binder(hello, early.binder(hello, external=True))
+        early.verify_binder(hello, early.binder(hello, kind="external"))
 
 
 def test_each_stage_offers_only_what_may_be_derived_there() -> None:

@@ -13,12 +13,14 @@ derived when it is made, as a pair that shares the padded key; the others when a
 from __future__ import annotations
 
 from hmac import compare_digest
+from typing import Literal, TypeAlias
 
 from resumption.crypto.hashes import SHA256, SHA384, HashFacts, HmacKey, hmac_once, hmac_pair
 from resumption.crypto.suites import SuiteFacts
 from resumption.errors import ConfigurationError, DecryptError
 
 __all__ = [
+    "BinderKind",
     "EarlySecret",
     "HandshakeSecrets",
     "MasterSecrets",
@@ -29,6 +31,7 @@ __all__ = [
     "verify_data",
 ]
 
+BinderKind: TypeAlias = Literal["resumption", "external", "imported"]
 _MAX_LABEL_LENGTH = 255 - len(b"tls13 ")
 
 
@@ -46,6 +49,7 @@ class _Labels:
     """
 
     __slots__ = (
+        "binders",
         "client_application_info",
         "client_early_info",
         "client_handshake_info",
@@ -54,11 +58,9 @@ class _Labels:
         "early_exporter_info",
         "early_without_psk",
         "exporter_info",
-        "external_binder",
         "finished",
         "iv",
         "key",
-        "resumption_binder",
         "resumption_info",
         "server_application_info",
         "server_handshake_info",
@@ -72,8 +74,11 @@ class _Labels:
         after_nothing = facts.empty_digest + b"\x01"
         self.zero: bytes = bytes(size)
         self.derived: bytes = _info(b"derived", size, size) + after_nothing
-        self.external_binder: bytes = _info(b"ext binder", size, size) + after_nothing
-        self.resumption_binder: bytes = _info(b"res binder", size, size) + after_nothing
+        self.binders: dict[BinderKind, bytes] = {
+            "resumption": _info(b"res binder", size, size) + after_nothing,
+            "external": _info(b"ext binder", size, size) + after_nothing,
+            "imported": _info(b"imp binder", size, size) + after_nothing,  # RFC 9258, section 5.2
+        }
         self.client_early_info: bytes = _info(b"c e traffic", size, size)
         self.early_exporter_info: bytes = _info(b"e exp master", size, size)
         self.client_handshake_info: bytes = _info(b"c hs traffic", size, size)
@@ -167,20 +172,19 @@ class EarlySecret:
             return cls(facts, labels.early_without_psk, labels.derived_without_psk)
         return cls(facts, labels.zero_key.digest(psk), None)
 
-    def binder(self, transcript_hash: bytes, *, external: bool = False) -> bytes:
+    def binder(self, transcript_hash: bytes, *, kind: BinderKind = "resumption") -> bytes:
         """The binder that proves knowledge of the PSK. RFC 9846, section 4.3.11.2 (8446: 4.2.11.2).
 
         ``transcript_hash`` is that of the ClientHello up to and without its binders list, after a HelloRetryRequest
-        preceded by the first flight. ``external``: the PSK did not come from a ticket.
+        preceded by the first flight. ``kind`` is where the PSK comes from: a ticket, outside, or an import (RFC 9258).
         """
         labels = self._labels
-        label = labels.external_binder if external else labels.resumption_binder
-        binder_key = hmac_once(self.hash, self._secret, label)
+        binder_key = hmac_once(self.hash, self._secret, labels.binders[kind])
         return verify_data(self.hash, binder_key, transcript_hash)
 
-    def verify_binder(self, transcript_hash: bytes, binder: bytes, *, external: bool = False) -> None:
+    def verify_binder(self, transcript_hash: bytes, binder: bytes, *, kind: BinderKind = "resumption") -> None:
         """Check the client's ``binder`` in constant time. Raises `DecryptError`. RFC 9846, section 4.3.11."""
-        _check_verify_data(self.binder(transcript_hash, external=external), binder, "the PSK binder")
+        _check_verify_data(self.binder(transcript_hash, kind=kind), binder, "the PSK binder")
 
     def client_early_traffic_secret(self, transcript_hash: bytes) -> bytes:
         """The secret of 0-RTT records; ``transcript_hash`` is that of the ClientHello. RFC 9846, section 7.1."""

@@ -21,9 +21,18 @@ from resumption.session.replay import replay_key
 from resumption.session.verdicts import Mechanism
 from resumption.wire.extensions import OfferedPsks
 
-__all__ = ["Accepted", "Choice", "admission_of", "open_early_data", "skippable", "why_not_early"]
+__all__ = [
+    "MAX_IDENTITIES",
+    "Accepted",
+    "Choice",
+    "admission_of",
+    "open_early_data",
+    "skippable",
+    "why_not_early",
+]
 
 _TLS13 = int(ProtocolVersion.TLSv1_3)
+MAX_IDENTITIES = 8  # of PSKs, tried per hello; the rest is ignored
 
 
 @frozen

@@ -12,10 +12,11 @@ from typing import ClassVar
 from resumption.config import ClientConfig
 from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import facts_of
+from resumption.crypto.external_psk import ExternalPsk
 from resumption.crypto.groups import KeyShare, generate
 from resumption.crypto.names import server_name_of
 from resumption.crypto.protection import PlainSealer
-from resumption.crypto.schedule13 import EarlySecret
+from resumption.crypto.schedule13 import BinderKind, EarlySecret
 from resumption.crypto.suites import SUITES, SuiteFacts
 from resumption.errors import (
     Error,
@@ -29,12 +30,12 @@ from resumption.frozen import frozen
 from resumption.handshake import client12, client13
 from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.events import HelloRetried
-from resumption.handshake.offer import Offered
+from resumption.handshake.offer import Offered, facts_of_external, suite_for
 from resumption.handshake.placement import Place, check_response
 from resumption.handshake.state import Handshaking13, Output, State, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.early import EarlyData, EarlyReason, EarlyState, early_offerable
-from resumption.session.gate import offerable
+from resumption.session.gate import external_usable, offerable
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Reason
 from resumption.wire import extensions
@@ -97,6 +98,7 @@ def start_client(
             reason = Reason.NOTHING_TO_OFFER
         if reason is not None:
             session = None
+    external = _external_psk(config, server_name, fresh) if session is None and config.psk is not None else None
     session_id = b""
     if config.maximum_version >= _TLS13 and config.middlebox_compatibility:
         session_id = config.random(32)
@@ -141,6 +143,8 @@ def start_client(
         if _SESSION_TICKET in bodies:
             bodies[_SESSION_TICKET] = data.ticket
     suites = config.suites if session is None else config.suites_for(data.cipher)
+    if external is not None:
+        suites = config.suites_for(facts_of_external(config, external).cipher)
     hello = ClientHello(
         legacy_version=_TLS12,
         random=random,
@@ -154,6 +158,11 @@ def start_client(
         facts = SUITES[data.cipher].hash
         early = EarlySecret.from_psk(facts, secret)
         raw = _pack_with_binder(hello, data, early, Transcript(facts), now, template.pack)
+    elif external is not None:
+        early = EarlySecret.from_psk(external.hash_facts, external.key)
+        data = facts_of_external(config, external)
+        transcript = Transcript(external.hash_facts)
+        raw = _pack_with_binder(hello, data, early, transcript, now, template.pack, external.binder_kind)
     else:
         raw = template.pack(hello)
     out.send(raw)
@@ -162,7 +171,7 @@ def start_client(
         suite = SUITES[data.cipher]
         flow = EarlyFlow(early, suite.hash.digest(raw), suite, data.max_early_data, EarlyState.OFFERED)
         _begin_early_data(flow, config, hello, out)
-    offered = Offered(config, server_name, hello, shares, policy, session, early, reason, flow=flow)
+    offered = Offered(config, server_name, hello, shares, policy, session, early, reason, flow=flow, external=external)
     return ExpectServerHello(offered, raw)
 
 
@@ -175,6 +184,14 @@ def _begin_early_data(flow: EarlyFlow, config: ClientConfig, hello: ClientHello,
         for label, secret in flow.secrets.items():
             out.log_secret(label, hello.random, secret)
     out.early_data_is(flow)
+
+
+def _external_psk(config: ClientConfig, server_name: str, fresh: bool) -> ExternalPsk | None:
+    """The external PSK for this server, if the gate lets it be offered. What a callable raises ends the handshake."""
+    psk = config.psk if isinstance(config.psk, ExternalPsk) or config.psk is None else config.psk(server_name)
+    if psk is None or config.maximum_version < _TLS13:
+        return None
+    return psk if external_usable(psk, "client", suite_for(config, psk), fresh=fresh).reason is None else None
 
 
 def _covers(certificate: bytes | None, server_name: str) -> bool:
@@ -194,19 +211,20 @@ def _pack_with_binder(
     transcript: Transcript,
     now: float,
     pack: Callable[[ClientHello], bytes] = ClientHello.pack,
+    kind: BinderKind = "resumption",
 ) -> bytes:
     """The ClientHello with the session ``data`` as its only PSK, and the binder over it. RFC 9846, section 4.3.11.2.
 
     ``transcript`` holds what came before this hello (nothing, or the first hello and a HelloRetryRequest).
     """
-    age_ms = max(0, int((now - data.time) * 1000))
+    age_ms = max(0, int((now - data.time) * 1000)) if kind == "resumption" else 0
     placeholder = bytes(SUITES[data.cipher].hash.digest_size)
     hello.extensions[_PRE_SHARED_KEY] = pack_one_pre_shared_key(
         data.ticket, (age_ms + data.ticket_age_add) & 0xFFFFFFFF, placeholder
     )
     raw = pack(hello)
     truncated = raw[: -(len(placeholder) + 3)]  # up to the binders: a two-byte and a one-byte length precede them
-    binder = early.binder(transcript.digest_with(truncated))
+    binder = early.binder(transcript.digest_with(truncated), kind=kind)
     return raw[: -len(binder)] + binder
 
 
@@ -267,13 +285,15 @@ class ExpectServerHello(State):
         second = replace(hello, extensions=bodies)
         hash_facts = SUITES[message.cipher_suite].hash
         transcript = Transcript.after_retry(hash_facts, self.hello_raw, raw)
-        session, early, reason = offered.session, offered.early, offered.reason
-        if session is not None and early is not None and SUITES[session.cipher].hash is hash_facts:
-            second_raw = _pack_with_binder(second, session.data, early, transcript, config.clock())
+        session, early, reason, external = offered.session, offered.early, offered.reason, offered.external
+        psk = offered.psk
+        if psk is not None and early is not None and SUITES[psk.cipher].hash is hash_facts:
+            kind: BinderKind = external.binder_kind if external is not None else "resumption"
+            second_raw = _pack_with_binder(second, psk, early, transcript, config.clock(), kind=kind)
         else:
             if early is not None:
                 reason = Reason.OTHER_HASH
-            session, early = None, None
+            session, early, external = None, None, None
             second_raw = second.pack()
         transcript.add(second_raw)
         if config.middlebox_compatibility and offered.flow is None:
@@ -281,7 +301,14 @@ class ExpectServerHello(State):
         out.send(second_raw)
         out.emit(HelloRetried(group, _COOKIE in bodies))
         retried = replace(
-            offered, hello=second, shares=shares, session=session, early=early, reason=reason, retried=True
+            offered,
+            hello=second,
+            shares=shares,
+            session=session,
+            early=early,
+            reason=reason,
+            retried=True,
+            external=external,
         )
         return ExpectSecondServerHello(retried, transcript, message.cipher_suite)
 

@@ -85,9 +85,10 @@ def on_server_hello(
     suite = SUITES[message.cipher_suite]
     resumed = _PRE_SHARED_KEY in received
     if resumed:
+        psk = offered.psk
         # check_response already refused an answer to a PSK that was not offered (F29).
         verdict = accepted(
-            (offered.session.data,) if offered.session is not None else (),
+            (psk,) if psk is not None else (),
             Answer(
                 version=_TLS13,
                 suite=message.cipher_suite,
@@ -172,6 +173,7 @@ class ExpectEncryptedExtensions(Handshaking13):
             acknowledged_name=_SERVER_NAME in received,
             alpn=alpn,
             max_fragment_mode=mode,
+            psk_identity=offered.psk_identity if self.resumed else None,
         )
         session = offered.session
         if offered.flow is not None:
@@ -191,6 +193,11 @@ class ExpectEncryptedExtensions(Handshaking13):
                 True,
                 None,
             )
+        if self.resumed:
+            now, config = offered.config.clock(), offered.config
+            name = offered.policy.verify_name if config.publish_psk_sessions else None
+            identity = Identity((), 0, now, now + config.max_auth_age_s, name)
+            return ExpectFinished(negotiated, self.transcript, self.secrets, identity, offered, True, None)
         return ExpectCertificateOrRequest(negotiated, self.transcript, self.secrets, offered)
 
     def _settle_early_data(self, flow: EarlyFlow, is_accepted: bool, alpn: bytes | None, out: Output) -> None:
@@ -377,6 +384,7 @@ class ExpectFinished(Handshaking13):
             hostname=negotiated.server_name if negotiated.acknowledged_name else None,
             alpn=negotiated.alpn,
             max_fragment_mode=negotiated.max_fragment_mode,
+            psk_identity=negotiated.psk_identity,
             group=negotiated.group,
             role="client",
             policy_epoch=config.policy_epoch,
@@ -390,7 +398,8 @@ class ExpectFinished(Handshaking13):
             resumption = Resumption(True, mechanism=mechanism_of(before), age_s=max(0.0, now - before.time))
             out.resume(offered_session)
         else:
-            resumption = Resumption(False, self.offered.reason or Reason.SERVER_DECLINED, peer=negotiated.server_name)
+            reason = Reason.EXTERNAL_PSK if self.resumed else self.offered.reason or Reason.SERVER_DECLINED
+            resumption = Resumption(False, reason, peer=negotiated.server_name)
         out.complete(resumption, data)
         later = transcript if config.post_handshake_auth else None
         tickets = TicketSecrets(suite, master, transcript.digest())

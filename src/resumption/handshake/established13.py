@@ -65,6 +65,7 @@ class Negotiated:
     acknowledged_name: bool
     alpn: bytes | None
     max_fragment_mode: int = 255  # as in a session: 255 for none
+    psk_identity: bytes | None = None  # of the external PSK that serves, or served when the session was made
 
 
 class Budget:
@@ -214,6 +215,8 @@ class ClientConnected(_Connected):
         max_early_data = 0
         if _EARLY_DATA in message.extensions:
             max_early_data = extensions.parse_early_data_ticket(message.extensions[_EARLY_DATA])
+        if self.data.psk_identity is not None and not self.config.publish_psk_sessions:
+            return self
         if message.ticket_lifetime == 0 or len(message.ticket) > MAX_OFFERED_LENGTH:
             return self  # to be discarded at once
         data = self.data.replaced(

@@ -136,6 +136,7 @@ class ExpectFinished(Handshaking13):
             hostname=negotiated.server_name or None,
             alpn=negotiated.alpn,
             max_fragment_mode=negotiated.max_fragment_mode,
+            psk_identity=negotiated.psk_identity,
             group=negotiated.group,
             role="server",
             partition=config.partition,
@@ -151,7 +152,7 @@ class ExpectFinished(Handshaking13):
             data,
             TicketSecrets(suite, progress.master, transcript.digest()),
             Budget(config),
-            progress.psk_dhe_ke,
+            progress.psk_dhe_ke and (negotiated.psk_identity is None or config.publish_psk_sessions),
             LaterRequests(transcript) if progress.later else None,
         )
         for _ in range(progress.num_tickets):

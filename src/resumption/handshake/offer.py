@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from resumption.config import ClientConfig
+from resumption.constants import ProtocolVersion
 from resumption.crypto.certificates import not_after_of
+from resumption.crypto.external_psk import ExternalPsk
 from resumption.crypto.groups import KeyShare
 from resumption.crypto.schedule13 import EarlySecret
+from resumption.crypto.suites import SUITES, SuiteFacts
 from resumption.errors import IllegalParameter
 from resumption.frozen import frozen
 from resumption.handshake.early13 import EarlyFlow
@@ -16,7 +19,23 @@ from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Reason
 from resumption.wire.messages import ClientHello
 
-__all__ = ["Lineage", "Offered"]
+__all__ = ["Lineage", "Offered", "facts_of_external", "suite_for"]
+
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+
+
+def suite_for(config: ClientConfig, psk: ExternalPsk) -> SuiteFacts | None:
+    """The first suite that is enabled for the hash of an external PSK."""
+    for number in config.suites_13:
+        if SUITES[number].hash is psk.hash_facts:
+            return SUITES[number]
+    return None
+
+
+def facts_of_external(config: ClientConfig, psk: ExternalPsk) -> SessionData:
+    """An external PSK as it is offered: its identity in the place of a ticket. RFC 9846, section 4.3.11."""
+    suite = suite_for(config, psk)
+    return SessionData(version=_TLS13, cipher=suite.suite if suite is not None else 0, ticket=psk.identity)
 
 
 class Lineage(NamedTuple):
@@ -44,7 +63,22 @@ class Offered:
     early: EarlySecret | None
     reason: Reason | None
     retried: bool = False  # this is the second hello
+    external: ExternalPsk | None = None  # offered in place of a session; ``early`` is of it then
     flow: EarlyFlow | None = None  # early data that was offered
+
+    @property
+    def psk(self) -> SessionData | None:
+        """The facts of what is offered as a PSK, in the form of a session's."""
+        if self.external is not None:
+            return facts_of_external(self.config, self.external)
+        return self.session.data if self.session is not None else None
+
+    @property
+    def psk_identity(self) -> bytes | None:
+        """The identity of the external PSK that is offered, or that was used when the offered session was made."""
+        if self.external is not None:
+            return self.external.identity
+        return self.session.data.psk_identity if self.session is not None else None
 
     def check_mode(self, max_fragment_mode: int) -> None:
         """The maximum fragment length of the session that resumes holds for this connection. RFC 6066, section 4.

@@ -13,6 +13,7 @@ from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.errors import NoApplicationProtocol, ProtocolVersionUnsupported, UnexpectedMessage
 from resumption.frozen import frozen
 from resumption.handshake import server12, server13
+from resumption.handshake.flight13 import Answered
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.state import Output, State, on
 from resumption.wire.messages import ClientHello
@@ -38,7 +39,7 @@ class ExpectClientHello(State):
     @on(ClientHello)
     def on_client_hello(
         self, message: ClientHello, raw: bytes, out: Output
-    ) -> server13.ExpectSecondClientHello | server13.Asked | server13.Answered | server12.Next:
+    ) -> server13.ExpectSecondClientHello | server13.Asked | Answered | server12.Next:
         """Choose the virtual host, then the version; everything else is the version's own affair."""
         config = self.config
         facts = ClientHelloFacts(message)

@@ -6,16 +6,12 @@ client offers, which the gate judges, then the binder. An answer from outside (a
 
 from __future__ import annotations
 
-from functools import lru_cache
 from hmac import compare_digest
 from typing import TypeAlias
 
 from resumption.config import ServerConfig
-from resumption.constants import MAX_PLAINTEXT_LENGTH, ExtensionType, ProtocolVersion
-from resumption.crypto.certificates import CertifiedKey
+from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.cookies import RetryFacts
-from resumption.crypto.groups import respond
-from resumption.crypto.protection import RecordOpener13, RecordSealer13
 from resumption.crypto.schedule13 import EarlySecret
 from resumption.crypto.suites import SUITES, SuiteFacts
 from resumption.errors import (
@@ -26,33 +22,32 @@ from resumption.errors import (
     ProtocolVersionUnsupported,
 )
 from resumption.frozen import frozen
-from resumption.handshake.authentication13 import send_certificate_verify
-from resumption.handshake.choice13 import Accepted, Choice, admission_of, open_early_data, skippable, why_not_early
-from resumption.handshake.early13 import EarlyFlow
-from resumption.handshake.established13 import Negotiated, log_application_secrets
+from resumption.handshake.choice13 import (
+    MAX_IDENTITIES,
+    Accepted,
+    Choice,
+    admission_of,
+    skippable,
+    why_not_early,
+)
 from resumption.handshake.events import HelloRetried, NeedSession, NeedSpending
-from resumption.handshake.finish13 import ExpectCertificate, ExpectEndOfEarlyData, ExpectFinished, Progress
+from resumption.handshake.external13 import suite_before_retry, take_external
+from resumption.handshake.flight13 import Answered, answer
 from resumption.handshake.hello import ClientHelloFacts
-from resumption.handshake.identity13 import Identity
 from resumption.handshake.placement import Place, check_request
-from resumption.handshake.record_sizes import asked_mode, grant
+from resumption.handshake.record_sizes import asked_mode
 from resumption.handshake.retry13 import check_psks, check_repeated, pack_retry, requested_share, unchanged_digest
 from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, on
-from resumption.handshake.tickets import answer_ticket_request, open_session
+from resumption.handshake.tickets import open_session
 from resumption.session.early import EarlyData, EarlyReason, EarlyState
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session
 from resumption.session.replay import spent_key
-from resumption.session.verdicts import Mechanism, Reason, Resumption
+from resumption.session.verdicts import Mechanism, Reason
 from resumption.wire import extensions
-from resumption.wire.grease import grease_for
 from resumption.wire.messages import (
-    CertificateRequest,
     ClientHello,
-    EncryptedExtensions,
-    Finished,
 )
-from resumption.wire.templates import pack_extension, pack_server_hello, pack_share
 
 __all__ = [
     "AwaitAdmission",
@@ -64,16 +59,10 @@ __all__ = [
 
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
-_SERVER_NAME = int(ExtensionType.server_name)
-_ALPN = int(ExtensionType.application_layer_protocol_negotiation)
-_KEY_SHARE = int(ExtensionType.key_share)
 _COOKIE = int(ExtensionType.cookie)
 _EARLY_DATA = int(ExtensionType.early_data)
-_PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
 _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
 _SELECTED_VERSION = extensions.pack_supported_versions_server(_TLS13)
-_VERSION_EXTENSION = pack_extension(_SUPPORTED_VERSIONS, _SELECTED_VERSION)
-_MAX_IDENTITIES = 8  # tried per hello; the rest is ignored
 _STATEFUL_LENGTH = 32  # a stateful ticket is a session id of at most 32 bytes; a sealed one is always longer
 
 
@@ -116,6 +105,8 @@ def negotiate(
             wanted = group
     if wanted is None:
         raise HandshakeFailure("the client offers no key exchange group that is enabled here")
+    if config.psks is not None:
+        suite = suite_before_retry(config, facts, suite)
     return ask_again(config, facts, suite, wanted, True, alpn, raw, None, out)
 
 
@@ -241,8 +232,15 @@ def choose_session(choice: Choice, index: int, reason: Reason | None, out: Outpu
     if not facts.psk_dhe_ke:
         return answer(choice, None, Reason.NO_PSK_DHE_KE, out)
     mechanisms = config.mechanisms
-    for position in range(index, min(len(psk.identities), _MAX_IDENTITIES)):
+    for position in range(index, min(len(psk.identities), MAX_IDENTITIES)):
         identity = psk.identities[position][0]
+        external = config.psk_for(identity) if config.psks is not None else None
+        if external is not None:
+            taken = take_external(choice, external, psk, position)
+            if not isinstance(taken, Reason):
+                return answer(taken[0], taken[1], None, out)
+            reason = taken
+            continue
         if len(identity) <= _STATEFUL_LENGTH:
             if Mechanism.STATEFUL_13 not in mechanisms:
                 reason = Reason.MECHANISM_DISABLED
@@ -371,129 +369,4 @@ class AwaitAdmission(AwaitingAnswer["EarlyReason | None"]):
         return answer(self.choice, self.accepted, None, out, refusal)
 
 
-@lru_cache(64)
-def encrypted_extensions(named: bool, alpn: bytes | None, more: tuple[tuple[int, bytes], ...]) -> bytes:
-    """The EncryptedExtensions message: it acknowledges the name, says the protocol, and ``more`` that few clients ask
-    for. RFC 9846, section 4.4.1."""
-    bodies = dict(more)
-    if named:
-        bodies[_SERVER_NAME] = b""
-    if alpn is not None:
-        bodies[_ALPN] = extensions.pack_alpn_server(alpn)
-    return EncryptedExtensions(bodies).pack()
-
-
-def answer(
-    choice: Choice,
-    accepted: Accepted | None,
-    reason: Reason | None,
-    out: Output,
-    refusal: EarlyReason | None = EarlyReason.NOT_RESUMED,
-) -> Answered:
-    """Send the server's whole flight. RFC 9846, sections 4.2.3 and 4.4 [8446: 4.1.3, 4.3, 4.4].
-
-    ``refusal``: why early data is not taken, if there is any; None: it is.
-    """
-    config, facts, suite, transcript = choice.config, choice.facts, choice.suite, choice.transcript
-    hello = facts.hello
-    sizes = grant(config, facts, _TLS13)
-    selected: tuple[CertifiedKey, int] | None = None
-    if accepted is None:
-        schemes = facts.schemes
-        if schemes is None:
-            raise MissingExtension("the ClientHello has no signature_algorithms")
-        selected = config.select_certificate(
-            facts.server_name or None, schemes, facts.certificate_schemes, facts.authorities
-        )
-        if selected is None:
-            raise HandshakeFailure("the client can check none of this server's certificates")
-    transcript.add(choice.raw)
-    flow: EarlyFlow | None = None
-    is_early = _EARLY_DATA in hello.extensions
-    if is_early:
-        flow = open_early_data(choice, accepted, refusal, out)
-    our_share, shared_secret = respond(choice.group, choice.share)
-    block = _VERSION_EXTENSION + pack_extension(_KEY_SHARE, pack_share(choice.group, our_share))
-    if accepted is not None:
-        block += pack_extension(_PRE_SHARED_KEY, extensions.pack_pre_shared_key_server(accepted.position))
-    server_hello = pack_server_hello(config.random(32), hello.legacy_session_id, suite.suite, block)
-    transcript.add(server_hello)
-    out.send(server_hello)
-    if hello.legacy_session_id and not choice.retried:
-        out.send_change_cipher_spec()
-    early = accepted.early if accepted is not None else EarlySecret.from_psk(suite.hash, None)
-    secrets = early.handshake(shared_secret, transcript.digest())
-    out.write_with(RecordSealer13(suite, secrets.server_handshake_traffic_secret))
-    early_opener: RecordOpener13 | None = None
-    if flow is not None:
-        early_opener = flow.opener()
-        out.read_with(early_opener)
-    else:
-        out.read_with(RecordOpener13(suite, secrets.client_handshake_traffic_secret))
-        if is_early:
-            out.skip_early_data(skippable(config))
-    more: tuple[tuple[int, bytes], ...] = () if flow is None else ((_EARLY_DATA, b""),)
-    mode = 255
-    if sizes is not None:
-        out.limit_records(sizes.send, sizes.receive, False)
-        more, mode = (*more, sizes.extension), sizes.max_fragment_mode
-        if early_opener is not None:
-            early_opener.inner_limit = MAX_PLAINTEXT_LENGTH + 1  # when the client sealed those, it knew of no other
-    num_tickets = min(config.num_tickets, 1) if accepted is not None else config.num_tickets
-    if facts.ticket_request is not None:
-        num_tickets = facts.ticket_request[accepted is not None]
-        num_tickets, answer_body = answer_ticket_request(config, facts, num_tickets)
-        more += (answer_body,)
-    named = bool(facts.server_name)
-    negotiated = Negotiated(config, suite, choice.group, facts.server_name, named, choice.alpn, mode)
-    flight = encrypted_extensions(named, choice.alpn, more)
-    asked = False
-    if selected is not None:
-        if config.client_auth != "none":
-            asked = True
-            wishes = config.request_extensions
-            if config.grease:
-                wishes = {**wishes, grease_for(hello.random).extension: b""}
-            flight += CertificateRequest(b"", wishes).pack()
-        key, scheme = selected
-        status = key.ocsp_response if facts.wants_status else None
-        if status is not None or (facts.wants_scts and key.scts):
-            flight += config.certificate_message(key, status, facts.wants_scts and bool(key.scts))
-        else:
-            flight += config.certificate_messages[key]
-        transcript.add(flight)
-        out.send(flight)
-        send_certificate_verify(key, scheme, True, transcript, out)
-    else:
-        transcript.add(flight)
-        out.send(flight)
-    finished = Finished(secrets.server_verify_data(transcript.digest())).pack()
-    transcript.add(finished)
-    out.send(finished)
-    finished_hash = transcript.digest()
-    master = secrets.into_master(finished_hash)
-    if config.log_secrets:
-        out.log_secret("CLIENT_HANDSHAKE_TRAFFIC_SECRET", hello.random, secrets.client_handshake_traffic_secret)
-        out.log_secret("SERVER_HANDSHAKE_TRAFFIC_SECRET", hello.random, secrets.server_handshake_traffic_secret)
-        log_application_secrets(out, hello.random, master)
-    out.write_with(RecordSealer13(suite, master.server_application_traffic_secret))
-    now = config.clock()
-    if accepted is not None:
-        before = accepted.session.data
-        identity = Identity(before.peer_chain, before.verify_result, before.auth_time, before.deadline)
-        resumption = Resumption(True, mechanism=accepted.mechanism, age_s=max(0.0, now - before.time))
-    else:
-        identity = Identity((), 0, now, now + config.max_auth_age_s)
-        resumption = Resumption(False, reason or Reason.NOT_OFFERED)
-    session = accepted.session if accepted is not None else None
-    later = config.post_handshake_auth and facts.post_handshake_auth
-    progress = Progress(
-        negotiated, transcript, secrets, master, resumption, session, facts.psk_dhe_ke, num_tickets, later
-    )
-    if flow is not None:
-        return ExpectEndOfEarlyData(progress, identity, flow)
-    return ExpectCertificate(progress) if asked else ExpectFinished(progress, identity, finished_hash)
-
-
 Asked: TypeAlias = AwaitSession | AwaitSpending | AwaitAdmission
-Answered: TypeAlias = ExpectCertificate | ExpectEndOfEarlyData | ExpectFinished

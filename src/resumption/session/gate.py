@@ -38,18 +38,21 @@ __all__ = [
     "Answer",
     "ClientAuth",
     "ClientPolicy",
+    "ExternalKeyLike",
     "HashLike",
     "Offer",
     "Policy",
     "SuiteLike",
     "accepted",
     "eligible",
+    "external_usable",
     "mechanism_of",
     "offerable",
 ]
 
 MASTER_SECRET_LENGTH: Final = 48  # bytes, RFC 5246, section 8.1
 STATEFUL_TICKET_LENGTH: Final = 32  # bytes: a stateful ticket is a session id; a sealed one is always longer
+_SHORTEST_EXTERNAL_KEY: Final = 16  # bytes
 _NO_MODE: Final = 255  # no max_fragment_length was negotiated, or (0) it was switched off
 ClientAuth = Literal["none", "optional", "required"]
 
@@ -366,6 +369,53 @@ def accepted(offered: Sequence[SessionData], answer: Answer, policy: ClientPolic
         return Abort(Reason.OTHER_SUITE, AlertDescription.illegal_parameter)
     if answer.extended_master_secret != data.extended_master_secret:
         return Abort(Reason.EMS_LOST if data.extended_master_secret else Reason.EMS_GAINED)
+    return RESUMABLE
+
+
+class ExternalKeyLike(Protocol):
+    """What matters here of a key from outside TLS. `resumption.crypto.external_psk.ExternalPsk` has it."""
+
+    @property
+    def key(self) -> bytes:
+        """The secret."""
+
+    @property
+    def role(self) -> str:
+        """What the end that holds it is: "client" or "server"."""
+
+    @property
+    def hash(self) -> str:
+        """The name of the hash that it is for."""
+
+
+def external_usable(
+    psk: ExternalKeyLike,
+    role: str,
+    suite: SuiteLike | None,
+    *,
+    psk_dhe_ke: bool = True,
+    fresh: bool = False,
+    client_auth: ClientAuth = "none",
+) -> Verdict:
+    """Whether a key from outside TLS may serve a TLS 1.3 handshake in place of a session. RFC 9846, section 4.3.11.
+
+    ``role`` is what this end is now (F45), ``suite`` what the handshake uses or would offer for it, ``fresh`` whether a
+    client wants certificates. A server that asks for client certificates takes none: nothing would be asked for.
+    """
+    if fresh:
+        return Declined(Reason.FRESH_REQUESTED)
+    if not psk_dhe_ke:
+        return Declined(Reason.NO_PSK_DHE_KE)
+    if psk.role != role:
+        return Declined(Reason.WRONG_ROLE)
+    if suite is None or suite.version != TLS_13:
+        return Declined(Reason.SUITE_NOT_ENABLED)
+    if suite.hash.name != psk.hash:
+        return Declined(Reason.OTHER_HASH)
+    if client_auth != "none":
+        return Declined(Reason.NO_CLIENT_CERTIFICATE)
+    if len(psk.key) < _SHORTEST_EXTERNAL_KEY or not _sound(psk.key, len(psk.key)):
+        return Declined(Reason.BAD_SECRET)
     return RESUMABLE
 
 

@@ -106,6 +106,7 @@ class Reason(StrEnum):
     BAD_INDEX = "bad-index", "the server chose a session outside the list that was offered"
 
     # Decided after the gate.
+    EXTERNAL_PSK = "external-psk", "a key that both ends were given outside TLS served in place of a session"
     REVALIDATION_FAILED = "revalidation-failed", "the client's certificate is not acceptable any more"
     ALREADY_SPENT = "already-spent", "the ticket was spent a moment ago by another connection"
 

@@ -48,6 +48,14 @@ class Face:
         """How the handshake went, resumed or why not; None before it is complete."""
         return self._connection.resumption
 
+    def channel_binding(self, kind: str = "tls-exporter") -> bytes:
+        """As `resumption.connection.Connection.channel_binding`: RFC 9266 and RFC 5929."""
+        return self._connection.channel_binding(kind)
+
+    def export_keying_material(self, label: bytes, context: bytes | None, length: int) -> bytes:
+        """As `resumption.connection.Connection.export_keying_material`: RFC 9846, section 7.5; RFC 5705."""
+        return self._connection.export_keying_material(label, context, length)
+
     @property
     def early_data(self) -> EarlyData:
         """What became of early data: none, offered, accepted or rejected, why, and how many bytes there were."""
