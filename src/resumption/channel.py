@@ -83,11 +83,13 @@ class Channel:
         "_padding",
         "_reader",
         "_receive_length",
+        "_renegotiations",
         "_sealer",
         "_sent_close",
         "_skippable",
         "_unsettled",
         "_update_asked",
+        "_warnings",
     )
 
     def __init__(self, max_message_length: int, idle_limit: int, padding: PaddingPolicy | None = None) -> None:
@@ -99,6 +101,8 @@ class Channel:
         self._out: list[bytes] = []
         self._idle = 0
         self._idle_limit = idle_limit
+        self._warnings = 0  # alerts that end nothing, so far
+        self._renegotiations = 0  # attempts of the peer
         self._sent_close = False  # an alert that ends this direction was queued
         self._unsettled = False  # the peer may not have the keys in force yet: it has proved nothing
         self._skippable = 0  # bytes of refused early data that may still come
@@ -258,6 +262,13 @@ class Channel:
         if self._flight:
             self._flush()
         self._out.append(self._sealer.seal(_ALERT, bytes([AlertLevel.warning, description])))
+
+    def _forget_keys(self) -> None:
+        """Let go of the keys of a failed connection, and of what was to be sent under them. RFC 9846, section 6."""
+        self._flight.clear()
+        self._opener = _PLAIN_OPENER
+        self._sealer = _PLAIN_SEALER
+        self._sent_close = True
 
     def _check_boundary(self) -> None:
         if self._handshake.left:

@@ -74,7 +74,10 @@ class Config:
     middlebox_compatibility: bool = True
     max_message_length: int = 2**17  # bytes of one handshake message
     max_post_handshake_messages: int = 100  # per connection and hour
-    max_empty_records: int = 32  # in a row
+    max_key_updates: int = 100  # of the peer's, per connection and hour
+    max_empty_records: int = 32  # in a row, change_cipher_spec records among them
+    max_warning_alerts: int = 32  # per connection
+    max_renegotiation_attempts: int = 32  # per connection, each refused
     record_size_limit: int | None = None  # bytes, RFC 8449: a client asks if it is set, a server answers in any case
     record_padding: PaddingPolicy | None = None  # TLS 1.3: a multiple, or (content type, length) -> bytes of padding
     publish_psk_sessions: bool = False  # sessions of handshakes with an external PSK are issued, and kept
@@ -279,6 +282,18 @@ class ClientConfig(ClientCertificates, Config):
         ).digest()
         return remember(self._peer_keys, (server_name, purpose), digest)
 
+    @property
+    def _rare_scope(self) -> tuple[bytes, ...]:
+        """The part of the scope that few configurations have, with a label for each setting."""
+        scope = []
+        if self.max_fragment_length is not None:
+            scope.append(b"fragments %d" % self.max_fragment_length)
+        if self.psk is not None:
+            scope.append(b"psk " + (self.psk.identity if isinstance(self.psk, ExternalPsk) else b""))
+        if self.publish_psk_sessions:
+            scope.append(b"publishes")
+        return tuple(scope)
+
     @cached_property
     def _cache_scope(self) -> bytes:
         """Digest of everything in this configuration that a cached session depends on."""
@@ -302,8 +317,7 @@ class ClientConfig(ClientCertificates, Config):
                 b"%d" % self.policy_epoch,
                 repr(float(self.max_auth_age_s)).encode(),
                 self.isolation.encode(),
-                *((b"external PSKs",) if self.publish_psk_sessions and self.psk is not None else ()),
-                *((b"%d" % self.max_fragment_length,) if self.max_fragment_length is not None else ()),
+                *self._rare_scope,
             )
         ).digest()
 

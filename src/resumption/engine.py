@@ -26,6 +26,7 @@ from resumption.errors import (
     Error,
     InternalError,
     PeerError,
+    TooManyMessages,
     UnexpectedEOF,
     UnexpectedMessage,
     UsageError,
@@ -165,6 +166,7 @@ class Engine(EarlyDataOwner):
 
     def _end(self, error: Error) -> None:
         self._error = error
+        self._forget_keys()
         self._state = None
         self._question = None
         if self._host is not None:
@@ -268,13 +270,19 @@ class Engine(EarlyDataOwner):
         if description == AlertDescription.user_canceled or (
             level == AlertLevel.warning and state is not None and not state.is_tls13
         ):
-            self._count_idle("warning alerts")
+            self._warnings += 1
+            if self._warnings > self._config.max_warning_alerts:
+                raise TooManyMessages(f"the peer sent more than {self._config.max_warning_alerts} warning alerts")
             return
         raise AlertReceived(description, level)
 
     def warn(self, description: AlertDescription) -> None:
         """Send a warning alert; the connection goes on. For states. Counted, as the peer can provoke it at will."""
-        self._count_idle("messages that deserve a warning")
+        self._renegotiations += 1
+        if self._renegotiations > self._config.max_renegotiation_attempts:
+            raise TooManyMessages(
+                f"the peer tried to renegotiate more than {self._config.max_renegotiation_attempts} times"
+            )
         self._send_warning(description)
 
     def ask(self, question: Question[Any]) -> None:

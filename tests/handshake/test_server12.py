@@ -450,7 +450,7 @@ def test_f41_renegotiation_is_refused_with_a_warning_every_time(world: World) ->
     for _ in range(3):
         peer.say(peer.hello()).warned(A.no_renegotiation)
     peer.say_data(b"goes on").accepted()
-    for _ in range(32):
+    for _ in range(29):
         peer.say(peer.hello()).warned(A.no_renegotiation)
     peer.say(peer.hello()).refused(TooManyMessages)
 

@@ -11,6 +11,7 @@ import pytest
 from resumption.client_context import ClientContext
 from resumption.config import ClientConfig
 from resumption.constants import ExtensionType, NamedGroup
+from resumption.crypto.external_psk import ExternalPsk
 from resumption.crypto.signatures import CERTIFICATE_SCHEMES
 from resumption.crypto.suites import DEFAULT_SUITES_12, DEFAULT_SUITES_13
 from resumption.crypto.trust import TrustStore
@@ -127,6 +128,9 @@ OTHER_KEYS: dict[str, Callable[[World], Any]] = {
     "verify_hostname": lambda world: False,
     "certified_key": lambda world: certified(world.pki.client),
     "isolation": lambda world: "other",
+    "max_fragment_length": lambda world: 512,
+    "psk": lambda world: ExternalPsk(b"name", bytes(range(32)), "client"),
+    "publish_psk_sessions": lambda world: True,
     "further_keys": lambda world: (certified(world.pki.client),),
     "certificate_hook": lambda world: "another hook",
     "post_handshake_auth": lambda world: True,
@@ -139,6 +143,13 @@ EXEMPT = {
     "max_message_length",  # limits of one connection
     "max_post_handshake_messages",
     "max_empty_records",
+    "max_key_updates",
+    "max_warning_alerts",
+    "max_renegotiation_attempts",
+    "record_size_limit",
+    "record_padding",
+    "grease",  # what means nothing
+    "ticket_request",
     "log_secrets",
     "request_scts",  # shown, and not checked
     "send_authorities",  # a hint

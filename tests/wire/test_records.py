@@ -302,17 +302,18 @@ class TestHeaders:
         assert reader.next_record() == split(whole)
 
     @pytest.mark.parametrize("version", [0x0000, 0x0002, 0x0200, 0x02FF, 0x0400, 0xFEFD, 0xFFFF])
-    @pytest.mark.parametrize("before", [b"", record(22, b"hello")])
-    def test_another_major_version_is_not_supported(self, version: int, before: bytes) -> None:
+    def test_another_major_version_of_the_first_record_is_not_supported(self, version: int) -> None:
         reader = RecordReader()
-        reader.feed(before + record(22, b"body", version))
-        if before:
-            reader.next_record()
+        reader.feed(record(22, b"body", version))
         with pytest.raises(
             ProtocolVersionUnsupported, match=rf"version {version >> 8}\.{version & 255}, expected 3"
         ) as caught:
             reader.next_record()
         assert caught.value.alert == AlertDescription.protocol_version
+        later = RecordReader()
+        later.feed(record(22, b"hello") + record(22, b"body", version))
+        later.next_record()
+        assert later.next_record() == split(record(22, b"body", version))
 
 
 class TestPeersThatDoNotSpeakTls:

@@ -71,12 +71,26 @@ class Negotiated:
 class Budget:
     """Counts the post-handshake messages of one connection against a limit per hour."""
 
-    __slots__ = ("_config", "_count", "_since")
+    __slots__ = ("_config", "_count", "_key_updates", "_since", "_updating_since")
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._count = 0
-        self._since = 0.0
+        self._key_updates = 0
+        self._since = self._updating_since = 0.0
+
+    def spend_key_update(self) -> None:
+        """Count one KeyUpdate, which is also a message. Raises `TooManyMessages` past either limit."""
+        self.spend()
+        config = self._config
+        self._key_updates += 1
+        if self._key_updates == 1:
+            self._updating_since = config.clock()
+        if self._key_updates > config.max_key_updates:
+            now = config.clock()
+            if now - self._updating_since < _HOUR_S:
+                raise TooManyMessages(f"the peer sent more than {config.max_key_updates} KeyUpdates in an hour")
+            self._key_updates, self._updating_since = 1, now
 
     def spend(self) -> None:
         """Count one message. Raises `TooManyMessages` past the limit."""
@@ -172,7 +186,7 @@ class _Connected(State):
         return self.tickets.export(label, context or b"", length)
 
     def _update_keys(self, message: KeyUpdate, out: Output) -> None:
-        self.budget.spend()
+        self.budget.spend_key_update()
         if message.request_update not in (_UPDATE_NOT_REQUESTED, _UPDATE_REQUESTED):
             raise IllegalParameter(f"a KeyUpdate with request_update {message.request_update}")
         out.update_read_key()

@@ -144,8 +144,9 @@ class RecordReader(_Pieces):
         """The next whole record as content type, header (5 bytes) and body; None until more is fed.
 
         A header is judged as soon as it is there. Raises `RecordOverflow` for a length above ``limit``,
-        `UnexpectedMessage` for an unknown content type, `ProtocolVersionUnsupported` for a version that is not SSL 3.0
-        or later and for a peer that speaks another protocol altogether. An error is final: asking again repeats it.
+        `UnexpectedMessage` for an unknown content type, `ProtocolVersionUnsupported` for a peer whose first bytes are
+        those of another protocol, or a record of none of its versions; later the version is ignored, as RFC 9846,
+        section 5.1, has it. An error is final: asking again repeats it.
         """
         left = self.left
         if left < RECORD_HEADER_LENGTH:
@@ -154,7 +155,7 @@ class RecordReader(_Pieces):
         buffer, at = self._buffer, self._at
         content_type, major, length = _unpack_record_header(buffer, at)
         start = at + RECORD_HEADER_LENGTH
-        if not _FIRST_TYPE <= content_type <= _LAST_TYPE or major != _MAJOR_VERSION:
+        if not _FIRST_TYPE <= content_type <= _LAST_TYPE or (major != _MAJOR_VERSION and not self._started):
             raise self._not_a_record(bytes(buffer[at:start]))
         if length > self.limit:
             raise RecordOverflow(f"a record of {length} bytes, at most {self.limit} are allowed")
