@@ -64,7 +64,7 @@ REFUSED: list[tuple[str, str, type[CertificateError], int]] = [
 ]
 
 
-@pytest.mark.proves("9846:4.5.1.2:7")
+@pytest.mark.proves("9846:4.5.1.2:7", "9846:C.5:1")
 @both_versions
 @pytest.mark.parametrize(("leaf", "name", "error", "code"), REFUSED, ids=[row[0] for row in REFUSED])
 def test_a_server_certificate_that_is_not_good_is_refused_with_its_alert(

@@ -93,6 +93,7 @@ def test_a_server_hello_that_picks_what_was_not_offered_is_refused(
     peer.refused(type(peer.error))
 
 
+@pytest.mark.proves("6066:1.1:1")
 def test_what_may_be_answered_is_accepted(world: World) -> None:
     peer = server12_for(world, alpn=(b"h2",))
     peer.connect(add={0: b"", 11: b"\2\1\0", 16: ext.pack_alpn((b"h2",)), 10: ext.pack_supported_groups((23,))})

@@ -247,6 +247,7 @@ def test_encrypted_extensions_hold_only_what_belongs_there(
     server13_for(world).say_hello().say_extensions(bodies).refused(error)
 
 
+@pytest.mark.proves("7301:3.2:2")
 def test_what_belongs_into_encrypted_extensions_is_accepted(world: World) -> None:
     peer = server13_for(world, alpn=(b"h2", b"http/1.1")).say_hello()
     peer.say_extensions({0: b"", 10: ext.pack_supported_groups((P384,)), 16: ext.pack_alpn((b"http/1.1",))})
@@ -402,7 +403,14 @@ RETRIES: list[tuple[str, dict[str, Any], type[PeerError]]] = [
 
 
 @pytest.mark.proves(
-    "9846:4.2.4:1", "9846:4.2.4:2", "9846:4.2.4:3", "9846:4.2.4:4", "9846:4.2.4:7", "9846:4.3.8:7", "9846:4.3.8:8"
+    "9846:4.2.4:1",
+    "9846:4.2.4:2",
+    "9846:4.2.4:3",
+    "9846:4.2.4:4",
+    "9846:4.2.4:7",
+    "9846:4.3.8:7",
+    "9846:4.3.8:8",
+    "9846:4.2.3:10",
 )
 @pytest.mark.parametrize(("changes", "error"), [row[1:] for row in RETRIES], ids=[row[0] for row in RETRIES])
 def test_a_retry_that_asks_for_what_it_may_not_is_refused(
@@ -460,7 +468,7 @@ def test_a_client_hello_says_what_the_configuration_says(world: World) -> None:
     assert not {E.pre_shared_key, E.early_data, E.cookie, E.encrypt_then_mac} & bodies.keys()
 
 
-@pytest.mark.proves("9846:5.1:10", "9846:5.1:14")
+@pytest.mark.proves("9846:5.1:10", "9846:5.1:14", "9846:E.5:8")
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 def test_only_the_record_of_the_first_hello_says_3_1(world: World, version: int) -> None:
     """RFC 9846, section 5.1: for servers and middleboxes of old."""
