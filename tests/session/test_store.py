@@ -621,6 +621,63 @@ def test_f86_a_store_that_begins_anew_has_another_identity(path: Path) -> None:
     assert memory.continuity() == memory.continuity() != MemoryStore().continuity()
 
 
+def test_f86_a_file_that_is_removed_or_replaced_while_it_is_open_is_another_store(path: Path) -> None:
+    """Both processes, the one that was there before and the one that comes later, go by what is at the path."""
+    store = SQLiteStore(path)
+    assert store.add_once("early", 1e11)
+    store.put("k", b"old", 1e11)
+    told = [store.continuity()]
+    snapshot = path.parent / "snapshot"
+    with sqlite3.connect(path) as source, sqlite3.connect(snapshot) as target:
+        source.backup(target)
+    source.close()
+    target.close()
+    snapshot.chmod(0o600)
+    assert store.add_once("late", 1e11)
+    for companion in path.parent.glob(f"{path.name}*"):
+        companion.unlink()
+    other = SQLiteStore(path)
+    told.append(store.continuity())
+    assert other.continuity() == told[-1]
+    assert store.get("k") is None
+    other.put("k", b"new", 1e11)
+    assert store.get("k") == b"new"
+    for companion in path.parent.glob(f"{path.name}-*"):
+        companion.unlink()
+    snapshot.rename(path)
+    told.append(store.continuity())
+    assert other.continuity() == told[-1]
+    assert len(set(told)) == 3, "the older copy has the name of the first file, and is not the same"
+    assert store.take("k") == b"old"
+    assert other.take("k") is None
+    assert store.add_once("late", 1e11), "what the copy does not know: the register has to wait, and is told so"
+    assert not other.add_once("late", 1e11)
+    path.unlink()
+    assert store.get("k") is None, "a file that is gone is made again"
+    assert path.exists()
+    for each in (store, other):
+        each.close()
+
+
+def test_f76_a_damaged_file_fails_until_a_good_one_is_put_in_its_place(path: Path) -> None:
+    store = SQLiteStore(path)
+    store.put("k", b"v" * 3000, 1e11)
+    store.close()
+    good = path.read_bytes()
+    damaged = path.parent / "damaged"
+    damaged.write_bytes(good[:100] + b"\xa5" * (len(good) - 100))
+    damaged.chmod(0o600)
+    store = SQLiteStore(path)
+    assert store.get("k") == b"v" * 3000
+    damaged.rename(path)
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            store.get("k")
+    path.write_bytes(good)  # in place, while nobody has it open
+    assert store.get("k") == b"v" * 3000
+    store.close()
+
+
 @needs_fork
 def test_f86_a_child_of_a_store_in_memory_has_another_identity() -> None:
     store = MemoryStore()

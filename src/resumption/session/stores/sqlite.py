@@ -193,11 +193,12 @@ class SQLiteStore(SQLiteFile):
             return now < expires_at and self._change(connection, _MARK, (key, expires_at, now)).rowcount == 1
 
     def continuity(self) -> Continuity:
-        """Whether the store is still what it was: this file, on a machine that has not gone down (which may have cost
-        the newest marks: no change waits for the disk)."""
+        """Whether the store is still what it was: this file and no copy of it, on a machine that has not gone down
+        (which may have cost the newest marks: no change waits for the disk)."""
         with self._connected() as connection:
             (token,) = connection.execute("SELECT token FROM identity").fetchone()
-        return Continuity(identity=f"{token.hex()} {_boot_id()}", evicted=0, keeps_marks=True)
+            device, number = self._opened
+        return Continuity(identity=f"{token.hex()} {device}:{number} {_boot_id()}", evicted=0, keeps_marks=True)
 
     def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
         """Some of the values whose keys begin with ``prefix``, ``limit`` at most, those that end first."""

@@ -4,6 +4,10 @@
 others can reach or that is something else, opens it anew where a connection was left behind, waits for other writers
 only so long, and turns every trouble into a `StoreError`. What is in the tables is its subclasses' affair.
 
+Each call looks whether the path still leads to the file that is open. One that was removed, or replaced by another (an
+older copy, say), is left for what is there now, as processes that start later would find it. A file must not be
+overwritten in place while it is in use: SQLite does not survive that, and no look at the path shows it.
+
 It is not for network file systems, where SQLite's locks cannot be relied on.
 """
 
@@ -26,6 +30,8 @@ __all__ = ["Layout", "SQLiteFile", "count"]
 
 _JOURNAL_SIZE = 16 << 20  # bytes that the write-ahead file keeps when it begins anew
 _OPENING_TIMEOUT_S = 2.0  # the first processes to open a new file wait for the one that sets it up
+
+_BEYOND_REPAIR = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 _making = threading.Lock()
 
@@ -58,6 +64,7 @@ class SQLiteFile:
         self._max_bytes = max_bytes
         self._busy_timeout_s = busy_timeout_s
         self._connection: sqlite3.Connection | None = None
+        self._opened = (0, 0)  # device and number of the file that the connection is on
         self._is_closed = False
         self._lock = threading.RLock()
         forking.watch(self)
@@ -76,20 +83,35 @@ class SQLiteFile:
         try:
             if self._is_closed:
                 raise StoreError("the store is closed")
-            yield self._connection or self._connect()
+            yield self._on_path()
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BEYOND_REPAIR:
+                self._disconnect()  # whoever puts the file right finds it opened anew
             raise StoreError(f"the {self._layout.what} {self._path.name} failed: {error}") from error
         except ConfigurationError as error:  # the file was changed since it was first opened
             raise StoreError(str(error)) from error
         finally:
             self._lock.release()
 
+    def _on_path(self) -> sqlite3.Connection:
+        """The connection to the file that is at the path now."""
+        connection = self._connection
+        if connection is not None:
+            with suppress(FileNotFoundError):
+                facts = self._path.stat()
+                if (facts.st_dev, facts.st_ino) == self._opened:
+                    return connection
+            self._disconnect()
+        return self._connect()
+
     def _connect(self) -> sqlite3.Connection:
         """Open the file for this process, trying again while other processes are busy setting it up."""
         deadline = time.monotonic() + _OPENING_TIMEOUT_S
         while True:
             try:
-                self._connection = _open_file(self._path, self._layout, self._busy_timeout_s, self._max_bytes)
+                self._connection, self._opened = _open_file(
+                    self._path, self._layout, self._busy_timeout_s, self._max_bytes
+                )
                 return self._connection
             except (sqlite3.Error, OSError) as error:
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -118,8 +140,13 @@ class SQLiteFile:
         self._lock.release()
 
 
-def _open_file(path: Path, layout: Layout, busy_timeout_s: float, max_bytes: int) -> sqlite3.Connection:
-    """A connection to a store file that is private, ours, and set up."""
+def _open_file(
+    path: Path, layout: Layout, busy_timeout_s: float, max_bytes: int
+) -> tuple[sqlite3.Connection, tuple[int, int]]:
+    """A connection to a store file that is private, ours, and set up; and the file's device and number.
+
+    If the file is replaced just now, these are those of the one before: the next call opens it anew.
+    """
     with _making:  # closing a file while another thread has SQLite open on it would drop SQLite's locks
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -154,7 +181,7 @@ def _open_file(path: Path, layout: Layout, busy_timeout_s: float, max_bytes: int
     except BaseException:
         connection.close()
         raise
-    return connection
+    return connection, (facts.st_dev, facts.st_ino)
 
 
 def count(connection: sqlite3.Connection, query: str) -> int:
