@@ -15,6 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from resumption.connection import Connection
+from resumption.constants import NamedGroup
 from resumption.errors import Error
 from resumption.handshake.events import DataReceived, Event, HandshakeCompleted, SessionIssued
 from tests.handshake.pairs import TLS12, TLS13, Clock, Random, SameShares, World, certified
@@ -32,17 +33,24 @@ class Plan:
     version: int
     resumed: bool
     mutual: bool = False
+    retried: bool = False  # the first hello is answered with a HelloRetryRequest
+    small: bool = False  # records are limited in size, and padded in TLS 1.3
 
     def __str__(self) -> str:
         words = [self.side, "1.3" if self.version == TLS13 else "1.2", "resumed" if self.resumed else "full"]
-        return "-".join([*words, "mutual"] if self.mutual else words)
+        words += [word for word in ("mutual", "retried", "small") if getattr(self, word)]
+        return "-".join(words)
 
 
-PLANS = tuple(
-    Plan(side, version, resumed, asking)
-    for side in ("client", "server")
-    for version in (TLS12, TLS13)
-    for resumed, asking in ((False, False), (True, False), (False, True))
+PLANS = (
+    *(
+        Plan(side, version, resumed, asking)
+        for side in ("client", "server")
+        for version in (TLS12, TLS13)
+        for resumed, asking in ((False, False), (True, False), (False, True))
+    ),
+    *(Plan(side, TLS13, resumed, retried=True) for side in ("client", "server") for resumed in (False, True)),
+    *(Plan(side, version, False, small=True) for side in ("client", "server") for version in (TLS12, TLS13)),
 )
 
 
@@ -78,8 +86,15 @@ class Recording:
         self._world = world
         self._now = world.clock()
         server = dict(mutual(world)) if plan.mutual else {}
-        self._server_config = world.server_config(**server, alpn=(b"h2",))
         client: dict[str, Any] = {"maximum_version": plan.version, "alpn": (b"h2",)}
+        if plan.retried:  # the first hello has no share at all: only those of x25519 come from a seed
+            client |= {"groups": (NamedGroup.x25519,), "key_shares": 0}
+        if plan.small:
+            for settings in (server, client):
+                settings |= {"record_size_limit": 600}
+                if plan.version == TLS13:
+                    settings["record_padding"] = 64
+        self._server_config = world.server_config(**server, alpn=(b"h2",))
         if plan.mutual:
             client["certified_key"] = certified(_client_of(world.pki))
         self._client_config = world.client_config(**client)
