@@ -11,6 +11,7 @@ from resumption.config import ServerConfig
 from resumption.connection import Connection
 from resumption.constants import ExtensionType as E
 from resumption.constants import HandshakeType as H
+from resumption.crypto.cookies import CookieKeys
 from resumption.crypto.suites import SUITES
 from resumption.errors import (
     BadRecordMac,
@@ -431,6 +432,41 @@ def test_f38_a_suite_of_the_same_hash_serves_and_another_one_does_not(world: Wor
     without = world.server_config(suites=(0x1301, 0xC02B))
     peer = offering(world, sealed(world, without, TLS13, cipher=0x1303), config=without).connect().accepted()
     assert completed(peer).reason is Reason.SUITE_NOT_ENABLED
+    strong = sealed(world, config, TLS13, cipher=0x1302, secret=world.random(48))
+    peer = offering(world, strong, config=config, psk_hash=0x1302).connect().accepted()
+    assert not peer.resumed
+
+
+@pytest.mark.proves("9846:4.3.11:3")
+@pytest.mark.parametrize("first", [0x1301, 0x1302, 0x1303])
+@pytest.mark.parametrize("cipher", [0x1301, 0x1302, 0x1303])
+@pytest.mark.parametrize("mode", ["", "retry", "cookie"])
+def test_f38_the_suite_that_is_chosen_fits_the_session(world: World, first: int, cipher: int, mode: str) -> None:
+    rest = tuple(suite for suite in (0x1301, 0x1302, 0x1303) if suite != first)
+    cookies = CookieKeys.generate(random=world.random) if mode == "cookie" else None
+    config = world.server_config(suites=(first, *rest), groups=(P256,) if mode else (X25519,), cookies=cookies)
+    psk = sealed(world, config, TLS13, cipher=cipher, secret=world.random(SUITES[cipher].hash.digest_size))
+    offered = (0x1301, 0x1302, 0x1303)
+    peer = offering(world, psk, config=config, suites=offered, psk_hash=cipher)
+    peer.say_hello()
+    if mode:
+        cookie = peer.read_retry().extensions.get(E.cookie)
+        peer.say_hello(peer.second_hello(add={} if cookie is None else {int(E.cookie): cookie}))
+    peer.read_flight().say_finished().accepted()
+    assert peer.resumed
+    if SUITES[first].hash is SUITES[cipher].hash:
+        assert peer.suite.suite == first
+    elif not mode:
+        assert peer.suite.suite == cipher
+
+
+def test_f38_a_stateful_session_has_its_say_about_the_suite_too(world: World) -> None:
+    context = world.server_context(stateful=True, num_tickets=1)
+    first = Client13(context.connection(), suites=(0x1302,)).connect().accepted()
+    psk = first.psk_of(first.read_tickets()[0])
+    again = Client13(context.connection(), suites=(0x1301, 0x1302), psks=(psk,), psk_hash=0x1302)
+    assert again.connect().accepted().resumed
+    assert again.suite.suite == 0x1302
 
 
 def test_f09_with_tickets_off_a_ticket_is_ignored_and_none_is_issued(world: World) -> None:

@@ -5,10 +5,13 @@ RFC 9846, sections 4.2 and 4.3.10. The states that use it are in `server13`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from resumption.config import ServerConfig
 from resumption.constants import ProtocolVersion
+from resumption.crypto.hashes import HashFacts
 from resumption.crypto.schedule13 import EarlySecret
-from resumption.crypto.suites import SuiteFacts
+from resumption.crypto.suites import SUITES, SuiteFacts
 from resumption.errors import InternalError
 from resumption.frozen import frozen
 from resumption.handshake.early13 import EarlyFlow
@@ -28,6 +31,8 @@ __all__ = [
     "admission_of",
     "open_early_data",
     "skippable",
+    "suite_for",
+    "with_suite_for",
     "why_not_early",
 ]
 
@@ -58,6 +63,29 @@ class Accepted:
     early: EarlySecret
     position: int
     mechanism: Mechanism
+
+
+def suite_for(
+    config: ServerConfig, facts: ClientHelloFacts, hash_facts: HashFacts, first: int = 0
+) -> SuiteFacts | None:
+    """The suite of that hash to use: number ``first`` if it will do, or else the one that comes first here."""
+    offered = facts.hello.cipher_suites
+    for number in (first, *config.suites_13):
+        if number in config.suites_13 and number in offered and SUITES[number].hash is hash_facts:
+            return SUITES[number]
+    return None
+
+
+def with_suite_for(choice: Choice, hash_facts: HashFacts, first: int = 0) -> Choice:
+    """``choice`` with a suite of the hash that a PSK needs, if there is one and none was settled by a retry.
+
+    RFC 9846, section 4.3.11: suite and PSK have to fit together, and a round of signatures saved counts for more than
+    the order of suites.
+    """
+    if choice.suite.hash is hash_facts or choice.retried:
+        return choice
+    suite = suite_for(choice.config, choice.facts, hash_facts, first)
+    return choice if suite is None else replace(choice, suite=suite, transcript=Transcript(suite.hash))
 
 
 def why_not_early(choice: Choice, psk: OfferedPsks, accepted: Accepted) -> EarlyReason | None:

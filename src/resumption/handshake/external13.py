@@ -6,16 +6,14 @@ the label of its binder is another one too.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from resumption.config import ServerConfig
 from resumption.crypto.external_psk import ExternalPsk
+from resumption.crypto.hashes import SHA256, SHA384
 from resumption.crypto.schedule13 import EarlySecret
-from resumption.crypto.suites import SUITES, SuiteFacts
+from resumption.crypto.suites import SuiteFacts
 from resumption.frozen import frozen
-from resumption.handshake.choice13 import MAX_IDENTITIES, Choice
+from resumption.handshake.choice13 import MAX_IDENTITIES, Choice, suite_for, with_suite_for
 from resumption.handshake.hello import ClientHelloFacts
-from resumption.handshake.state import Transcript
 from resumption.session.gate import external_usable
 from resumption.session.verdicts import Reason
 from resumption.wire.extensions import OfferedPsks
@@ -24,20 +22,24 @@ __all__ = ["External", "suite_before_retry", "take_external"]
 
 
 def suite_before_retry(config: ServerConfig, facts: ClientHelloFacts, suite: SuiteFacts) -> SuiteFacts:
-    """``suite``, or the one that the first key which is known needs: a HelloRetryRequest settles it."""
-    for identity, _ in facts.psk.identities[:MAX_IDENTITIES] if facts.psk is not None else ():
-        psk = config.psk_for(identity)
-        if psk is not None:
-            return suite if suite.hash is psk.hash_facts else _suite_for(config, facts, psk) or suite
-    return suite
+    """``suite``, or one that fits the PSKs: a HelloRetryRequest settles it before any session is looked up.
 
-
-def _suite_for(config: ServerConfig, facts: ClientHelloFacts, psk: ExternalPsk) -> SuiteFacts | None:
-    for number in config.suites_13:
-        suite = SUITES[number]
-        if suite.hash is psk.hash_facts and number in facts.hello.cipher_suites:
+    An external key that is known decides. Otherwise the first PSK does, whose binder is as long as its hash.
+    """
+    psk = facts.psk
+    if psk is None or not facts.psk_dhe_ke:
+        return suite
+    wanted = None
+    if config.psks is not None:
+        known = (config.psk_for(identity) for identity, _ in psk.identities[:MAX_IDENTITIES])
+        wanted = next((external.hash_facts for external in known if external is not None), None)
+    if wanted is None:
+        if len(psk.binders[0]) == suite.hash.digest_size:
             return suite
-    return None
+        wanted = next((one for one in (SHA256, SHA384) if one.digest_size == len(psk.binders[0])), None)
+    if wanted is None or wanted is suite.hash:
+        return suite
+    return suite_for(config, facts, wanted) or suite
 
 
 @frozen
@@ -57,10 +59,7 @@ def take_external(
     Before a retry, a suite of the key's hash is chosen in place of another one.
     """
     config, facts = choice.config, choice.facts
-    if choice.suite.hash is not psk.hash_facts and not choice.retried:
-        suite = _suite_for(config, facts, psk)
-        if suite is not None:
-            choice = replace(choice, suite=suite, transcript=Transcript(suite.hash))
+    choice = with_suite_for(choice, psk.hash_facts)
     verdict = external_usable(
         psk, "server", choice.suite, psk_dhe_ke=facts.psk_dhe_ke, client_auth=config.policy.client_auth
     )

@@ -29,6 +29,7 @@ from resumption.handshake.choice13 import (
     admission_of,
     skippable,
     why_not_early,
+    with_suite_for,
 )
 from resumption.handshake.events import HelloRetried, NeedSession, NeedSpending
 from resumption.handshake.external13 import suite_before_retry, take_external
@@ -105,8 +106,7 @@ def negotiate(
             wanted = group
     if wanted is None:
         raise HandshakeFailure("the client offers no key exchange group that is enabled here")
-    if config.psks is not None:
-        suite = suite_before_retry(config, facts, suite)
+    suite = suite_before_retry(config, facts, suite)
     return ask_again(config, facts, suite, wanted, True, alpn, raw, None, out)
 
 
@@ -135,14 +135,16 @@ def negotiate_statelessly(
             wanted = next((group for group in config.groups if group in groups), None)
         if wanted is None:
             raise HandshakeFailure("the client offers no key exchange group that is enabled here")
+        suite = suite_before_retry(config, facts, suite)
         hello_hash = suite.hash.new(raw).digest()
         retry = RetryFacts(suite.suite, wanted, asked, unchanged_digest(hello), hello_hash)
         cookie = cookies.seal(retry, out.peer_address, now)
         return ask_again(config, facts, suite, wanted, asked, alpn, raw, cookie, out)
     cookie = extensions.parse_cookie(body)
     retry = cookies.open(cookie, out.peer_address, now)
-    if retry.suite != suite.suite or not compare_digest(retry.unchanged, unchanged_digest(hello)):
+    if retry.suite not in config.suites_13 or not compare_digest(retry.unchanged, unchanged_digest(hello)):
         raise IllegalParameter("the second ClientHello differs from the one that the cookie is about")
+    suite = SUITES[retry.suite]
     share = requested_share(facts, retry.group, retry.asked)
     sent = pack_retry(hello.legacy_session_id, suite.suite, retry.group if retry.asked else None, cookie)
     transcript = Transcript.after_retry_hash(suite.hash, retry.hello_hash, sent)
@@ -252,12 +254,20 @@ def choose_session(choice: Choice, index: int, reason: Reason | None, out: Outpu
             reason = Reason.UNKNOWN if config.tickets is not None else Reason.MECHANISM_DISABLED
             continue
         secret = session.secret
-        verdict = judge(choice, session, secret, Mechanism.STATELESS_13)
+        suited = suit(choice, session)
+        verdict = judge(suited, session, secret, Mechanism.STATELESS_13)
         if verdict is None:
-            return accept(choice, position, session, secret, Mechanism.STATELESS_13, out)
+            return accept(suited, position, session, secret, Mechanism.STATELESS_13, out)
         out.decline(session, verdict)
         reason = verdict
     return answer(choice, None, reason or Reason.UNKNOWN, out)
+
+
+def suit(choice: Choice, session: Session) -> Choice:
+    """``choice`` with a suite that ``session`` can resume with, if there is one."""
+    cipher = session.data.cipher
+    own = SUITES.get(cipher)
+    return choice if own is None else with_suite_for(choice, own.hash, cipher)
 
 
 def judge(choice: Choice, session: Session, secret: bytes, mechanism: Mechanism) -> Reason | None:
@@ -296,9 +306,10 @@ class AwaitSession(AwaitingAnswer["Session | Reason | None"]):
         if not isinstance(session, Session):
             return choose_session(self.choice, self.position + 1, session or Reason.UNKNOWN, out)
         secret = session.secret
-        verdict = judge(self.choice, session, secret, Mechanism.STATEFUL_13)
+        suited = suit(self.choice, session)
+        verdict = judge(suited, session, secret, Mechanism.STATEFUL_13)
         if verdict is None:
-            return accept(self.choice, self.position, session, secret, Mechanism.STATEFUL_13, out)
+            return accept(suited, self.position, session, secret, Mechanism.STATEFUL_13, out)
         out.decline(session, verdict)
         return choose_session(self.choice, self.position + 1, verdict, out)
 
