@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from resumption.connection import Connection
 from resumption.errors import AlertReceived, Error, InternalError, PeerError, UnexpectedEOF
-from resumption.handshake import server, server12
+from resumption.handshake import finish12, server
 from tests.fuzz.conversations import CORPUS, Broken, Fuzzer
 from tests.fuzz.fuzz_conversations import arguments, main
 from tests.fuzz.mutations import split_records
@@ -53,7 +53,7 @@ def test_a_run_follows_from_its_seed(pki: Pki) -> None:
     ("target", "name"),
     [
         (server.ExpectClientHello, "on_client_hello"),
-        (server12.ExpectKeyExchange, "on_client_key_exchange"),
+        (finish12.ExpectKeyExchange, "on_client_key_exchange"),
     ],
 )
 def test_an_unforeseen_exception_would_be_noticed(

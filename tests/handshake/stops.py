@@ -18,9 +18,12 @@ from resumption.handshake import (
     client,
     client12,
     client13,
+    client_flight12,
     established12,
     established13,
+    finish12,
     finish13,
+    flight13,
     server,
     server12,
     server13,
@@ -49,9 +52,9 @@ ACCEPTS: dict[type[State], set[int]] = {
     client12.ExpectKeyExchange: {H.server_key_exchange},
     client12.ExpectRequestOrDone: {H.certificate_request, H.server_hello_done},
     client12.ExpectServerHelloDone: {H.server_hello_done},
-    client12.ExpectTicket: {H.new_session_ticket},
-    client12.ExpectChangeCipherSpec: set(),
-    client12.ExpectFinished: {H.finished},
+    client_flight12.ExpectTicket: {H.new_session_ticket},
+    client_flight12.ExpectChangeCipherSpec: set(),
+    client_flight12.ExpectFinished: {H.finished},
     established12.ClientConnected: {H.hello_request},
     server.ExpectClientHello: {H.client_hello},
     server13.ExpectSecondClientHello: {H.client_hello},
@@ -60,11 +63,11 @@ ACCEPTS: dict[type[State], set[int]] = {
     finish13.ExpectEndOfEarlyData: {H.end_of_early_data},
     finish13.ExpectFinished: {H.finished},
     established13.ServerConnected: {H.key_update},
-    server12.ExpectCertificate: {H.certificate},
-    server12.ExpectKeyExchange: {H.client_key_exchange},
-    server12.ExpectCertificateVerify: {H.certificate_verify},
-    server12.ExpectChangeCipherSpec: set(),
-    server12.ExpectFinished: {H.finished},
+    finish12.ExpectCertificate: {H.certificate},
+    finish12.ExpectKeyExchange: {H.client_key_exchange},
+    finish12.ExpectCertificateVerify: {H.certificate_verify},
+    finish12.ExpectChangeCipherSpec: set(),
+    finish12.ExpectFinished: {H.finished},
     established12.ServerConnected: {H.client_hello},
 }
 AWAITING = {
@@ -72,14 +75,19 @@ AWAITING = {
     server12.AwaitSession,
     server13.AwaitAdmission,
     server13.AwaitSpending,
-}  # see test_questions.py
+    client13.AwaitSignature,
+    client_flight12.AwaitSignature,
+    established13.AwaitLaterSignature,
+    flight13.AwaitSignature,
+    server12.AwaitSignature,
+}  # see test_questions.py and test_signers.py
 CONNECTED = {
     established12.ClientConnected,
     established12.ServerConnected,
     established13.ClientConnected,
     established13.ServerConnected,
 }
-OBEYS_CHANGE = {client12.ExpectChangeCipherSpec, server12.ExpectChangeCipherSpec}
+OBEYS_CHANGE = {client_flight12.ExpectChangeCipherSpec, finish12.ExpectChangeCipherSpec}
 # Once a hello was sent or received, and before the peer's Finished. RFC 9846, section 5.
 IGNORES_CHANGE = {
     client.ExpectServerHello,
@@ -300,8 +308,8 @@ ROUTES = (
             client12.ExpectCertificate,
             client12.ExpectKeyExchange,
             client12.ExpectRequestOrDone,
-            client12.ExpectChangeCipherSpec,
-            client12.ExpectFinished,
+            client_flight12.ExpectChangeCipherSpec,
+            client_flight12.ExpectFinished,
             established12.ClientConnected,
         ),
         (
@@ -323,9 +331,9 @@ ROUTES = (
             client12.ExpectKeyExchange,
             client12.ExpectRequestOrDone,
             client12.ExpectServerHelloDone,
-            client12.ExpectTicket,
-            client12.ExpectChangeCipherSpec,
-            client12.ExpectFinished,
+            client_flight12.ExpectTicket,
+            client_flight12.ExpectChangeCipherSpec,
+            client_flight12.ExpectFinished,
             established12.ClientConnected,
         ),
         (
@@ -345,8 +353,8 @@ ROUTES = (
         lambda world: server12_for(world, resumed=True),
         (
             client.ExpectServerHello,
-            client12.ExpectChangeCipherSpec,
-            client12.ExpectFinished,
+            client_flight12.ExpectChangeCipherSpec,
+            client_flight12.ExpectFinished,
             established12.ClientConnected,
         ),
         (
@@ -361,9 +369,9 @@ ROUTES = (
         lambda world: server12_for(world, resumed=True),
         (
             client.ExpectServerHello,
-            client12.ExpectTicket,
-            client12.ExpectChangeCipherSpec,
-            client12.ExpectFinished,
+            client_flight12.ExpectTicket,
+            client_flight12.ExpectChangeCipherSpec,
+            client_flight12.ExpectFinished,
             established12.ClientConnected,
         ),
         (
@@ -437,9 +445,9 @@ ROUTES = (
         client12_for,
         (
             server.ExpectClientHello,
-            server12.ExpectKeyExchange,
-            server12.ExpectChangeCipherSpec,
-            server12.ExpectFinished,
+            finish12.ExpectKeyExchange,
+            finish12.ExpectChangeCipherSpec,
+            finish12.ExpectFinished,
             established12.ServerConnected,
         ),
         (
@@ -455,11 +463,11 @@ ROUTES = (
         lambda world: client12_for(world, identity=True, **mutual(world)),
         (
             server.ExpectClientHello,
-            server12.ExpectCertificate,
-            server12.ExpectKeyExchange,
-            server12.ExpectCertificateVerify,
-            server12.ExpectChangeCipherSpec,
-            server12.ExpectFinished,
+            finish12.ExpectCertificate,
+            finish12.ExpectKeyExchange,
+            finish12.ExpectCertificateVerify,
+            finish12.ExpectChangeCipherSpec,
+            finish12.ExpectFinished,
             established12.ServerConnected,
         ),
         (
@@ -477,8 +485,8 @@ ROUTES = (
         lambda world: client12_for(world, resumed=True),
         (
             server.ExpectClientHello,
-            server12.ExpectChangeCipherSpec,
-            server12.ExpectFinished,
+            finish12.ExpectChangeCipherSpec,
+            finish12.ExpectFinished,
             established12.ServerConnected,
         ),
         (_resume_here, Client12.say_ccs, Client12.say_finished),

@@ -15,7 +15,7 @@ import datetime
 import hashlib
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from resumption.crypto.names import Address, ServerName, name_matches
-from resumption.crypto.signatures import MIN_RSA_BITS, PrivateKey, PublicKey, schemes_for_key
+from resumption.crypto.signatures import MIN_RSA_BITS, PrivateKey, PublicKey, schemes_for_key, sign
 from resumption.errors import BadCertificate, CertificateError, ConfigurationError, UnsupportedCertificate
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "KeySource",
     "OcspSource",
     "PasswordSource",
+    "Signer",
     "der_from",
     "facts_of",
     "is_rsassa_pss",
@@ -52,6 +53,9 @@ CertificateSource: TypeAlias = "str | os.PathLike[str] | bytes | x509.Certificat
 KeySource: TypeAlias = "str | os.PathLike[str] | bytes | PrivateKey"
 OcspSource: TypeAlias = "bytes | Callable[[], bytes | None] | None"
 PasswordSource: TypeAlias = "str | bytes | Callable[[], str | bytes] | None"
+Signer: TypeAlias = "Callable[[int, bytes], bytes | Awaitable[bytes]]"
+"""Signs with a key that is held elsewhere: (signature scheme, content) -> signature. The content is the whole message,
+not its digest. It may block; a coroutine function serves asyncio streams."""
 
 REMEMBERED_CERTIFICATES = 256  # distinct certificates kept parsed
 REMEMBERED_SIZE = 8_192  # bytes: a larger certificate is parsed each time, so that peers cannot fill the memory
@@ -254,6 +258,9 @@ def _split_der(data: bytes) -> list[bytes]:
 class CertifiedKey:
     """A certificate chain and the private key of its leaf, ready to be used by any number of handshakes.
 
+    `load` takes a key that is here. `held_elsewhere` takes one in an HSM, an agent or another machine, which is asked
+    for each signature: ``private_key`` is None then.
+
     ``chain`` is DER, leaf first, as it will be sent. ``schemes13`` and ``schemes12`` are what the key can sign with in
     each version, most preferred first. ``leaf_key_digest`` is the SHA-256 of the leaf's SubjectPublicKeyInfo;
     ``not_after`` is when the first certificate of the chain expires, in seconds since the epoch; ``names`` are the
@@ -261,7 +268,7 @@ class CertifiedKey:
     """
 
     chain: tuple[bytes, ...] = field(repr=False)
-    private_key: PrivateKey = field(repr=False)
+    private_key: PrivateKey | None = field(repr=False)
     public_key: PublicKey = field(repr=False)
     schemes13: tuple[int, ...]
     schemes12: tuple[int, ...]
@@ -271,6 +278,7 @@ class CertifiedKey:
     rsassa_pss: bool = False
     ocsp_source: OcspSource = field(default=None, repr=False)
     scts: tuple[bytes, ...] = field(default=(), repr=False)  # signed certificate timestamps, serialised
+    signer: Signer | None = field(default=None, repr=False)
 
     def with_status(self, ocsp_response: OcspSource = None, scts: Iterable[bytes] = ()) -> CertifiedKey:
         """The same, with an OCSP response (DER, or a function that returns the present one, or None) and signed
@@ -299,21 +307,33 @@ class CertifiedKey:
         encrypted. Raises `ConfigurationError`, which says what to do.
         """
         sources = _flat(certificates)
-        chain = tuple(der for source in sources for der in _certificates_in(source))
-        if not chain:
-            raise ConfigurationError("no certificate found: give a PEM or DER file that holds the chain, leaf first")
-        try:
-            leaf = facts_of(chain[0])
-            not_after = not_after_of(chain)
-        except CertificateError as error:
-            raise ConfigurationError(f"the certificate chain cannot be used: {error}") from error
+        chain = _chain_in(sources)
         if private_key is not None:
             key = _load_key(private_key, password)
         else:
             key = _load_key(_key_among(sources), password)
         _check_that_they_match(key, chain)
-        schemes13 = schemes_for_key(key, _TLS13, rsassa_pss=leaf.rsassa_pss)
-        schemes12 = schemes_for_key(key, _TLS12, rsassa_pss=leaf.rsassa_pss)
+        return cls._made(chain, key, None)
+
+    @classmethod
+    def held_elsewhere(cls, certificates: CertificateSource, signer: Signer) -> CertifiedKey:
+        """A chain, leaf first, as for `load`, whose private key only ``signer`` can use.
+
+        ``signer(scheme, content)`` returns the signature of ``content`` under a `SignatureScheme` that fits the leaf's
+        key, or an awaitable of it, which only asyncio streams can await. Streams call it outside their locks, asyncio
+        streams in an executor unless it is a coroutine function; how long it may take is its own to limit. Where there
+        is no stream, it is never called: the connection asks `NeedSignature`. A signature that does not verify, or an
+        error, ends the connection with internal_error. Raises `ConfigurationError`.
+        """
+        if not callable(signer):
+            raise ConfigurationError("a signer is a function: (scheme, content) -> signature")
+        return cls._made(_chain_in(_flat(certificates)), None, signer)
+
+    @classmethod
+    def _made(cls, chain: tuple[bytes, ...], key: PrivateKey | None, signer: Signer | None) -> CertifiedKey:
+        leaf = facts_of(chain[0])
+        schemes13 = schemes_for_key(leaf.public_key, _TLS13, rsassa_pss=leaf.rsassa_pss)
+        schemes12 = schemes_for_key(leaf.public_key, _TLS12, rsassa_pss=leaf.rsassa_pss)
         if not schemes13:
             raise ConfigurationError(
                 f"the private key cannot be used for TLS: make an RSA key of at least {MIN_RSA_BITS} bits, "
@@ -326,9 +346,10 @@ class CertifiedKey:
             schemes13=schemes13,
             schemes12=schemes12,
             leaf_key_digest=_key_digest(leaf.public_key),
-            not_after=not_after,
+            not_after=not_after_of(chain),
             names=tuple(name.lower() for name in leaf.dns_names),
             rsassa_pss=leaf.rsassa_pss,
+            signer=signer,
         )
 
     @classmethod
@@ -346,6 +367,12 @@ class CertifiedKey:
         """As `load`, of a chain and its key together, or of one that was loaded already."""
         return pair if isinstance(pair, CertifiedKey) else cls.load(*pair)
 
+    def sign(self, scheme: int, content: bytes, version: int) -> bytes:
+        """The signature of ``content`` by a key that is here. Raises `ConfigurationError` for any other."""
+        if self.private_key is None:
+            raise ConfigurationError("the private key is held elsewhere: its signer has to be asked")
+        return sign(self.private_key, scheme, content, version=version, rsassa_pss=self.rsassa_pss)
+
     def is_issued_under(self, authorities: Container[bytes]) -> bool:
         """Whether one of the chain's certificates was issued by one of ``authorities``, names as DER."""
         return any(parse_certificate(der).issuer.public_bytes() in authorities for der in self.chain)
@@ -361,6 +388,19 @@ def _flat(source: CertificateSource) -> list[str | os.PathLike[str] | bytes | x5
     if isinstance(source, Iterable):
         return [single for part in source for single in _flat(part)]
     raise ConfigurationError(f"a certificate is a path, bytes or a certificate object, not {type(source).__name__}")
+
+
+def _chain_in(sources: Iterable[str | os.PathLike[str] | bytes | x509.Certificate]) -> tuple[bytes, ...]:
+    chain = tuple(der for source in sources for der in _certificates_in(source))
+    if not chain:
+        raise ConfigurationError("no certificate found: give a PEM or DER file that holds the chain, leaf first")
+    try:
+        for der in chain:
+            parse_certificate(der)
+        facts_of(chain[0])
+    except CertificateError as error:
+        raise ConfigurationError(f"the certificate chain cannot be used: {error}") from error
+    return chain
 
 
 def _certificates_in(source: str | os.PathLike[str] | bytes | x509.Certificate) -> list[bytes]:

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from resumption.constants import ProtocolVersion
 from resumption.crypto.certificates import CertifiedKey
-from resumption.crypto.signatures import certificate_verify_content, sign
+from resumption.crypto.signatures import certificate_verify_content
+from resumption.frozen import frozen
 from resumption.handshake.credentials import RequestedCertificate
+from resumption.handshake.events import NeedSignature
 from resumption.handshake.state import Output, Transcript
 from resumption.wire.messages import Certificate, CertificateEntry, CertificateVerify
 
-__all__ = ["certificate_message", "send_certificate", "send_certificate_verify"]
+__all__ = ["Unproven", "ask_for_proof", "certificate_message", "send_certificate", "send_certificate_verify"]
+
+_TLS13 = int(ProtocolVersion.TLSv1_3)
+
+
+@frozen
+class Unproven:
+    """A Certificate whose proof has to be asked for. ``message`` is in the transcript, and not sent yet: after a
+    handshake nothing may come between the two."""
+
+    message: bytes
+    question: NeedSignature
+
+    def send(self, signature: bytes, transcript: Transcript, out: Output) -> None:
+        """Send both. Raises `InternalError`, having sent nothing, for a signature that is not one."""
+        signature = self.question.checked(signature)
+        if self.message:
+            out.send(self.message)
+        _send_proof(self.question.scheme, signature, transcript, out)
 
 
 def certificate_message(key: CertifiedKey | None, context: bytes = b"") -> bytes:
@@ -17,24 +38,43 @@ def certificate_message(key: CertifiedKey | None, context: bytes = b"") -> bytes
     return Certificate(context, tuple(CertificateEntry(der, {}) for der in chain)).pack()
 
 
-def send_certificate(wanted: RequestedCertificate, transcript: Transcript, out: Output) -> None:
+def send_certificate(wanted: RequestedCertificate, transcript: Transcript, out: Output) -> Unproven | None:
     """Send a client's Certificate and, unless it is empty, CertificateVerify; both enter the transcript.
 
     The chain is left out when there is none, or its key fits none of the server's schemes: the server then decides what
-    that means.
+    that means. Where the key is held elsewhere nothing is sent: what is returned sends both once the question is
+    answered, which has been asked.
     """
     key = out.choose_certificate(wanted)
     scheme = wanted.scheme_for(key) if key is not None else None
     message = certificate_message(key if scheme is not None else None, wanted.context)
     transcript.add(message)
+    if key is None or scheme is None:
+        out.send(message)
+        return None
+    if key.signer is not None:
+        return ask_for_proof(key, scheme, False, message, transcript, out)
     out.send(message)
-    if key is not None and scheme is not None:
-        send_certificate_verify(key, scheme, False, transcript, out)
+    send_certificate_verify(key, scheme, False, transcript, out)
+    return None
+
+
+def ask_for_proof(
+    key: CertifiedKey, scheme: int, server: bool, message: bytes, transcript: Transcript, out: Output
+) -> Unproven:
+    """Ask for the signature of the transcript so far, which ``message`` ends if it is still to be sent."""
+    question = NeedSignature(key, scheme, certificate_verify_content(server, transcript.digest()), _TLS13)
+    out.ask(question)
+    return Unproven(message, question)
 
 
 def send_certificate_verify(key: CertifiedKey, scheme: int, server: bool, transcript: Transcript, out: Output) -> None:
     """Sign the transcript so far and send the proof. RFC 9846, section 4.5.2 [8446: 4.4.3]."""
     content = certificate_verify_content(server, transcript.digest())
-    message = CertificateVerify(scheme, sign(key.private_key, scheme, content, rsassa_pss=key.rsassa_pss)).pack()
+    _send_proof(scheme, key.sign(scheme, content, _TLS13), transcript, out)
+
+
+def _send_proof(scheme: int, signature: bytes, transcript: Transcript, out: Output) -> None:
+    message = CertificateVerify(scheme, signature).pack()
     transcript.add(message)
     out.send(message)

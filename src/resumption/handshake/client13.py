@@ -6,7 +6,7 @@ from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, nam
 from resumption.crypto.certificates import is_rsassa_pss, not_after_of, public_key_of
 from resumption.crypto.chain_schemes import check_chain_schemes
 from resumption.crypto.protection import RecordOpener13, RecordSealer13
-from resumption.crypto.schedule13 import EarlySecret, HandshakeSecrets
+from resumption.crypto.schedule13 import EarlySecret, HandshakeSecrets, MasterSecrets
 from resumption.crypto.signatures import (
     certificate_verify_content,
     verify,
@@ -20,7 +20,7 @@ from resumption.errors import (
     UnexpectedMessage,
 )
 from resumption.frozen import frozen
-from resumption.handshake.authentication13 import send_certificate
+from resumption.handshake.authentication13 import Unproven, send_certificate
 from resumption.handshake.credentials import RequestedCertificate, read_request
 from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.established13 import (
@@ -33,7 +33,7 @@ from resumption.handshake.established13 import (
 from resumption.handshake.offer import Offered
 from resumption.handshake.placement import Place, check_response
 from resumption.handshake.record_sizes import granted
-from resumption.handshake.state import Handshaking13, Output, Transcript, on
+from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, on
 from resumption.handshake.status import Shown, judge_status, shown_beside
 from resumption.session.early import EarlyReason
 from resumption.session.gate import Answer, accepted, mechanism_of
@@ -51,6 +51,7 @@ from resumption.wire.messages import (
 )
 
 __all__ = [
+    "AwaitSignature",
     "ExpectCertificate",
     "ExpectCertificateOrRequest",
     "ExpectCertificateVerify",
@@ -343,7 +344,7 @@ class ExpectFinished(Handshaking13):
     requested: RequestedCertificate | None
 
     @on(Finished)
-    def on_finished(self, message: Finished, raw: bytes, out: Output) -> ClientConnected:
+    def on_finished(self, message: Finished, raw: bytes, out: Output) -> ClientConnected | AwaitSignature:
         """Verify it, send our own flight, and switch to application keys."""
         secrets, transcript, negotiated = self.secrets, self.transcript, self.negotiated
         secrets.check_server_finished(transcript.digest(), message.verify_data)
@@ -361,8 +362,16 @@ class ExpectFinished(Handshaking13):
             out.write_with(RecordSealer13(suite, secrets.client_handshake_traffic_secret))
             finished_hash = transcript.digest()
         if self.requested is not None:
-            send_certificate(self.requested, transcript, out)
+            unproven = send_certificate(self.requested, transcript, out)
+            if unproven is not None:
+                return AwaitSignature(self, master, unproven)
             finished_hash = transcript.digest()
+        return self._finish(master, finished_hash, out)
+
+    def _finish(self, master: MasterSecrets, finished_hash: bytes, out: Output) -> ClientConnected:
+        """Send our Finished, over messages with this hash."""
+        secrets, transcript, negotiated = self.secrets, self.transcript, self.negotiated
+        suite = negotiated.suite
         finished = Finished(secrets.client_verify_data(finished_hash)).pack()
         out.send(finished)
         transcript.add(finished)
@@ -404,3 +413,18 @@ class ExpectFinished(Handshaking13):
         later = transcript if config.post_handshake_auth else None
         tickets = TicketSecrets(suite, master, transcript.digest())
         return ClientConnected(config, data, tickets, Budget(config), later)
+
+
+@frozen
+class AwaitSignature(AwaitingAnswer[bytes]):
+    """Awaiting our CertificateVerify's signature, which the holder of the key makes. No message may come meanwhile."""
+
+    expected: ExpectFinished
+    master: MasterSecrets
+    unproven: Unproven
+
+    def on_answer(self, answer: bytes, out: Output) -> ClientConnected:
+        """Go on with it."""
+        transcript = self.expected.transcript
+        self.unproven.send(answer, transcript, out)
+        return self.expected._finish(self.master, transcript.digest(), out)

@@ -13,12 +13,12 @@ from resumption.crypto.schedule13 import MasterSecrets, resumption_psk, verify_d
 from resumption.crypto.suites import SUITES, SuiteFacts
 from resumption.errors import DecryptError, IllegalParameter, TooManyMessages, UnexpectedMessage, UsageError
 from resumption.frozen import frozen
-from resumption.handshake.authentication13 import send_certificate
+from resumption.handshake.authentication13 import Unproven, send_certificate
 from resumption.handshake.credentials import read_request
 from resumption.handshake.events import KeysUpdated, PeerAuthenticated
 from resumption.handshake.identity13 import Identity, check_proof, take_chain
 from resumption.handshake.placement import Place, check_request
-from resumption.handshake.state import Output, State, Transcript, on
+from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH, lifetime_of, seal_session
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Mechanism
@@ -34,6 +34,7 @@ from resumption.wire.messages import (
 )
 
 __all__ = [
+    "AwaitLaterSignature",
     "Budget",
     "ClientConnected",
     "ExpectLaterCertificateVerify",
@@ -207,7 +208,9 @@ class ClientConnected(_Connected):
     later: Transcript | None  # through our Finished, if post-handshake authentication was offered
 
     @on(CertificateRequest)
-    def on_certificate_request(self, message: CertificateRequest, raw: bytes, out: Output) -> ClientConnected:
+    def on_certificate_request(
+        self, message: CertificateRequest, raw: bytes, out: Output
+    ) -> ClientConnected | AwaitLaterSignature:
         """Answer at once, with or without a certificate. RFC 9846, section 4.7.2 [8446: 4.6.2]."""
         if self.later is None:
             raise UnexpectedMessage("a CertificateRequest came after the handshake, which was not offered")
@@ -216,7 +219,12 @@ class ClientConnected(_Connected):
         if not wanted.context:
             raise IllegalParameter("a CertificateRequest after the handshake must have a context")
         transcript = self.later.forked(raw)
-        send_certificate(wanted, transcript, out)
+        unproven = send_certificate(wanted, transcript, out)
+        if unproven is not None:
+            return AwaitLaterSignature(self, transcript, unproven)
+        return self._finish_answer(transcript, out)
+
+    def _finish_answer(self, transcript: Transcript, out: Output) -> ClientConnected:
         facts = SUITES[self.data.cipher].hash
         out.send(Finished(verify_data(facts, out.write_secret(), transcript.digest())).pack())
         return self
@@ -249,6 +257,27 @@ class ClientConnected(_Connected):
         """RFC 9846, section 4.7.3 [8446: 4.6.3]."""
         self._update_keys(message, out)
         return self
+
+
+@frozen
+class AwaitLaterSignature(AwaitingAnswer[bytes]):
+    """Awaiting the signature that answers a later request, of a key that is held elsewhere. Data may be sent."""
+
+    handshaking: ClassVar[bool] = False
+    is_tls13: ClassVar[bool] = True
+
+    connected: ClientConnected
+    transcript: Transcript
+    unproven: Unproven
+
+    def on_answer(self, answer: bytes, out: Output) -> ClientConnected:
+        """Answer the request, all at once."""
+        self.unproven.send(answer, self.transcript, out)
+        return self.connected._finish_answer(self.transcript, out)
+
+    def export(self, label: bytes, context: bytes | None, length: int) -> bytes:
+        """As `ClientConnected` does: nothing of that changes."""
+        return self.connected.export(label, context, length)
 
 
 @frozen

@@ -10,11 +10,15 @@ Sessions inside events are borrowed from the connection, as ``SSL_get0_session``
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
 
-from resumption.errors import InternalError
+from resumption.crypto.certificates import CertifiedKey
+from resumption.crypto.signatures import verify
+from resumption.errors import InternalError, PeerError, UsageError
 from resumption.session.early import EarlyReason
 from resumption.session.model import Holder, Session
 from resumption.session.replay import ReplayRegister, SpentTickets
@@ -35,6 +39,7 @@ __all__ = [
     "KeysUpdated",
     "NeedAdmission",
     "NeedSession",
+    "NeedSignature",
     "NeedSpending",
     "PeerAuthenticated",
     "PeerClosed",
@@ -280,3 +285,61 @@ class NeedSpending(Question["Reason | None"]):
     def fallback(self, error: Exception | None) -> Reason | None:
         """As for a store that does not answer."""
         return self.tickets.when_unsure
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeedSignature(Question[bytes]):
+    """What does the holder of ``key``'s private key sign ``content`` with, under the signature scheme ``scheme``?
+
+    Asked where a key is held elsewhere (`CertifiedKey.held_elsewhere`). ``content`` is the whole message to sign, not
+    its digest; ``version`` is the connection's. Without an answer, or with a signature that is not the key's, the
+    connection ends. RFC 9846, section 4.5.2; RFC 5246, sections 7.4.3 and 7.4.8.
+    """
+
+    needs_outside: ClassVar[bool] = False
+
+    key: CertifiedKey
+    scheme: int
+    content: bytes
+    version: int
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the signer is a coroutine function: `fetch_awaiting` calls it."""
+        signer = self.key.signer
+        if signer is None:
+            return False
+        return inspect.iscoroutinefunction(signer) or inspect.iscoroutinefunction(type(signer).__call__)
+
+    def fetch(self, outside: AnswersOutside | None, connection: Any) -> bytes:
+        """From the key's signer."""
+        if self.is_awaited:
+            raise UsageError("a signer that is a coroutine function serves asyncio streams only")
+        return cast("bytes", self._ask())
+
+    async def fetch_awaiting(self) -> bytes:
+        """As `fetch`, awaited."""
+        return await cast("Awaitable[bytes]", self._ask())
+
+    def _ask(self) -> bytes | Awaitable[bytes]:
+        signer = self.key.signer
+        if signer is None:
+            raise InternalError("a key that is here needs no signer")
+        return signer(self.scheme, self.content)
+
+    def fallback(self, error: Exception | None) -> bytes:
+        """There is nothing to go on with."""
+        raise InternalError("the holder of the private key gave no signature") from error
+
+    def checked(self, signature: bytes) -> bytes:
+        """``signature``, if it is one: a wrong one can tell the key, and is never sent. Raises `InternalError`."""
+        key = self.key
+        if not isinstance(signature, bytes):
+            raise InternalError(f"a signer returns bytes, not {type(signature).__name__}")
+        try:
+            verify(
+                key.public_key, self.scheme, self.content, signature, version=self.version, rsassa_pss=key.rsassa_pss
+            )
+        except PeerError:
+            raise InternalError("the signature by the holder of the private key does not verify") from None
+        return signature

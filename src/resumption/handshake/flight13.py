@@ -12,12 +12,10 @@ from resumption.constants import MAX_PLAINTEXT_LENGTH, ExtensionType, ProtocolVe
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.groups import respond
 from resumption.crypto.protection import RecordOpener13, RecordSealer13
-from resumption.crypto.schedule13 import EarlySecret
-from resumption.errors import (
-    HandshakeFailure,
-    MissingExtension,
-)
-from resumption.handshake.authentication13 import send_certificate_verify
+from resumption.crypto.schedule13 import EarlySecret, HandshakeSecrets
+from resumption.errors import HandshakeFailure, MissingExtension
+from resumption.frozen import frozen
+from resumption.handshake.authentication13 import Unproven, ask_for_proof, send_certificate_verify
 from resumption.handshake.choice13 import (
     Accepted,
     Choice,
@@ -30,7 +28,7 @@ from resumption.handshake.external13 import External
 from resumption.handshake.finish13 import ExpectCertificate, ExpectEndOfEarlyData, ExpectFinished, Progress
 from resumption.handshake.identity13 import Identity
 from resumption.handshake.record_sizes import grant
-from resumption.handshake.state import Output
+from resumption.handshake.state import AwaitingAnswer, Output
 from resumption.handshake.tickets import answer_ticket_request
 from resumption.session.early import EarlyReason
 from resumption.session.verdicts import Reason, Resumption
@@ -43,7 +41,7 @@ from resumption.wire.messages import (
 )
 from resumption.wire.templates import pack_extension, pack_server_hello, pack_share
 
-__all__ = ["Answered", "answer", "encrypted_extensions"]
+__all__ = ["Answered", "AwaitSignature", "answer", "encrypted_extensions"]
 
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 _SERVER_NAME = int(ExtensionType.server_name)
@@ -55,7 +53,8 @@ _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
 _SELECTED_VERSION = extensions.pack_supported_versions_server(_TLS13)
 _VERSION_EXTENSION = pack_extension(_SUPPORTED_VERSIONS, _SELECTED_VERSION)
 
-Answered: TypeAlias = ExpectCertificate | ExpectEndOfEarlyData | ExpectFinished
+Concluded: TypeAlias = ExpectCertificate | ExpectEndOfEarlyData | ExpectFinished
+Answered: TypeAlias = "Concluded | AwaitSignature"
 
 
 @lru_cache(64)
@@ -156,19 +155,60 @@ def answer(
             flight += config.certificate_messages[key]
         transcript.add(flight)
         out.send(flight)
+        if key.signer is not None:
+            unproven = ask_for_proof(key, scheme, True, b"", transcript, out)
+            return AwaitSignature(choice, reason, negotiated, secrets, num_tickets, asked, unproven)
         send_certificate_verify(key, scheme, True, transcript, out)
     else:
         transcript.add(flight)
         out.send(flight)
+    return _conclude(choice, accepted, reason, negotiated, secrets, num_tickets, asked, flow, out)
+
+
+@frozen
+class AwaitSignature(AwaitingAnswer[bytes]):
+    """Awaiting our CertificateVerify's signature, which the holder of the key makes. No message may come meanwhile."""
+
+    choice: Choice
+    reason: Reason | None
+    negotiated: Negotiated
+    secrets: HandshakeSecrets
+    num_tickets: int
+    asked: bool
+    unproven: Unproven
+
+    def on_answer(self, answer: bytes, out: Output) -> Concluded:
+        """Send the rest of the flight."""
+        choice = self.choice
+        self.unproven.send(answer, choice.transcript, out)
+        return _conclude(
+            choice, None, self.reason, self.negotiated, self.secrets, self.num_tickets, self.asked, None, out
+        )
+
+
+def _conclude(
+    choice: Choice,
+    accepted: Accepted | External | None,
+    reason: Reason | None,
+    negotiated: Negotiated,
+    secrets: HandshakeSecrets,
+    num_tickets: int,
+    asked: bool,
+    flow: EarlyFlow | None,
+    out: Output,
+) -> Concluded:
+    """Send our Finished, and know what is awaited then."""
+    config, facts, transcript, suite = choice.config, choice.facts, choice.transcript, choice.suite
     finished = Finished(secrets.server_verify_data(transcript.digest())).pack()
     transcript.add(finished)
     out.send(finished)
     finished_hash = transcript.digest()
     master = secrets.into_master(finished_hash)
     if config.log_secrets:
-        out.log_secret("CLIENT_HANDSHAKE_TRAFFIC_SECRET", hello.random, secrets.client_handshake_traffic_secret)
-        out.log_secret("SERVER_HANDSHAKE_TRAFFIC_SECRET", hello.random, secrets.server_handshake_traffic_secret)
-        log_application_secrets(out, hello.random, master)
+        random = facts.hello.random
+        out.log_secret("CLIENT_HANDSHAKE_TRAFFIC_SECRET", random, secrets.client_handshake_traffic_secret)
+        out.log_secret("SERVER_HANDSHAKE_TRAFFIC_SECRET", random, secrets.server_handshake_traffic_secret)
+        log_application_secrets(out, random, master)
     out.write_with(RecordSealer13(suite, master.server_application_traffic_secret))
     now = config.clock()
     session = None

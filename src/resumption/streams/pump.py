@@ -24,6 +24,7 @@ from resumption.handshake.events import (
     HandshakeCompleted,
     HostChosen,
     NeedSession,
+    NeedSignature,
     Question,
     SessionIssued,
 )
@@ -227,12 +228,16 @@ class Pump:
 
     def is_awaited(self, errand: Errand) -> bool:
         """Whether `run_awaiting` can do it without a thread."""
+        if isinstance(errand, NeedSignature):
+            return errand.is_awaited
         return isinstance(errand, NeedSession | SessionIssued) and hasattr(self._outside, "find_session_awaiting")
 
     async def run_awaiting(self, errand: Errand) -> Any:
         """As `run`, for what `is_awaited`."""
         outside = cast("AwaitedOutside", self._outside)
         try:
+            if isinstance(errand, NeedSignature):
+                return await errand.fetch_awaiting()
             if isinstance(errand, NeedSession):
                 return await outside.find_session_awaiting(self.connection, errand)
             if isinstance(errand, SessionIssued):
