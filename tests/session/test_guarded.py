@@ -18,6 +18,7 @@ from resumption.session.stores.memory import MemoryStore
 from resumption.session.workers import Workers
 from tests.session.test_forking import in_child
 from tests.session.test_store import needs_fork
+from tests.store_servers import until
 
 LATER = 1e11
 PATIENT = StoreLimits(timeout_s=10.0)
@@ -121,8 +122,7 @@ def test_f74_a_silent_store_costs_the_deadline_and_its_late_answer_is_dropped(st
     assert refused(lambda: guarded.take("k")) == "timed-out"
     assert 0.04 < time.monotonic() - started < 2.0
     store.free.set()
-    assert store.arrived.acquire(timeout=10)
-    guarded.flush(1)
+    until(lambda: not guarded.in_flight, "back from the store")
     assert refused_or(lambda: guarded.get("k")) is None, "what was taken for nobody is spent"
     assert guarded.stats.timed_out >= 1
 
@@ -290,6 +290,23 @@ def test_who_waits_for_a_write_waits_for_moments_only(store: Remote, guard: Guar
     assert guarded._followers == {}, "nobody is left behind"
     store.free.set()
     assert guarded.flush(10)
+
+
+def test_a_slow_write_is_waited_for_once_and_not_by_the_next_ticket_of_the_connection(
+    store: Remote, guard: Guard
+) -> None:
+    guarded = guard(StoreLimits(timeout_s=10.0, write_wait_s=0.01))
+    store.free.clear()
+    for key in "ab":
+        guarded.put(key, b"v", LATER)
+    guarded.wait_until_written("a")
+    assert not guarded.follow("b", lambda: None), "the store is behind already"
+    store.free.set()
+    assert guarded.flush(10)
+    store.free.clear()
+    guarded.put("c", b"v", LATER)
+    assert guarded.follow("c", lambda: None), "it has been heard of again"
+    store.free.set()
 
 
 def test_a_written_entry_ends_the_wait_at_once(store: Remote, guard: Guard) -> None:

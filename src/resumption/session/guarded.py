@@ -327,9 +327,11 @@ class GuardedStore:
             return True
 
     def unfollow(self, key: str) -> None:
-        """Nobody waits for ``key`` any more."""
+        """``key`` was waited for in vain. Nobody waits for others until the store is heard of again: a connection with
+        several tickets is to pay for a slow store once."""
         with self._lock:
             self._followers.pop(key, None)
+            self._is_well = False
 
     def wait_until_written(self, key: str) -> None:
         """Wait until the store was told of ``key``, but not longer than ``write_wait_s``."""
