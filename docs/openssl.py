@@ -185,14 +185,11 @@ def cell(text: str) -> str:
 
 
 def missing() -> Iterator[str]:
-    reasons: dict[str, list[str]] = {}
-    for name, reason in history("NOT_YET").items():
-        reasons.setdefault(reason, []).append(f"`{name}`")
     yield "## Not yet\n"
-    yield "These need what the library does not do yet. They are left out: a name that is here does what it says.\n"
-    yield "| C names | why not |\n|---|---|"
-    for reason, names in reasons.items():
-        yield f"| {', '.join(names)} | {reason} |"
+    yield "These are refused: calling one raises `UsageError` with the reason. A name above does what it says.\n"
+    yield "| C name | why not |\n|---|---|"
+    for name, reason in history("NOT_YET").items():
+        yield f"| `{name}` | {reason} |"
 
 
 def main(arguments: list[str]) -> int:

@@ -56,6 +56,7 @@ from resumption.session.replay import ReplayRegister
 from resumption.session.rotation import StoredTicketKeys
 from resumption.session.statistics import ContextStats
 from resumption.session.store import SessionStore, open_store
+from resumption.session.ticket_callbacks import TicketKeyCallback, TicketOutcome, TicketReturn
 from resumption.session.tickets import TicketKeys
 from resumption.session.verdicts import Mechanism, Reason, Resumption
 
@@ -106,8 +107,11 @@ __all__ = [
     "StoreError",
     "StoreLimits",
     "StoredTicketKeys",
+    "TicketKeyCallback",
     "TicketKeyFiles",
     "TicketKeys",
+    "TicketOutcome",
+    "TicketReturn",
     "UnrecognizedName",
     "UsageError",
     "import_psk",

@@ -34,6 +34,7 @@ from resumption.errors import ConfigurationError
 from resumption.own_certificates import ClientCertificates, OcspPolicy, ServerCertificates, remember
 from resumption.session.gate import ClientAuth, ClientPolicy, Policy
 from resumption.session.replay import ReplayRegister, SpentTickets
+from resumption.session.ticket_callbacks import TicketHooks
 from resumption.session.tickets import TicketProtection
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions
@@ -358,6 +359,7 @@ class ServerConfig(ServerCertificates, Config):
     max_skipped_early_data: int = 2**15
     replay: ReplayRegister | None = None
     spent_tickets: SpentTickets | None = None
+    ticket_hooks: TicketHooks | None = None  # the application's say about each ticket
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -113,6 +113,7 @@ class SessionOwner(Channel):
         "peer_key",
         "resumption",
         "server_name",
+        "ticket_renewal",
         "tickets_before",
     )
 
@@ -137,6 +138,7 @@ class SessionOwner(Channel):
         self._fresh = False
         self.generate_session_id: GenerateSessionId | None = None  # server: wins over the context's
         self.not_resumable_callback: NotResumable | None = None  # server: wins over the context's
+        self.ticket_renewal: bool | None = None  # server: what the application said of a new ticket
         self.tickets_before: int | None = None  # client: what the cache held for this server
         self.looked_up: Session | None = None  # what the context found in its own cache; borrowed
         self._session: Session | None = None
@@ -304,6 +306,7 @@ class SessionOwner(Channel):
         self.resumption = None
         self.looked_up = None
         self.tickets_before = None
+        self.ticket_renewal = None
         self._ocsp_response, self._scts = None, ()
         self._events = []
         self._data = None
@@ -403,6 +406,7 @@ class SessionOwner(Channel):
 
     def decline(self, session: Session, reason: Reason) -> None:
         """The gate refused ``session``: its reference, held by ``holder``, is given back."""
+        self.ticket_renewal = None  # whatever was said of it
         if self._session is session:
             self._session = None
         try:

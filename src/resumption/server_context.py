@@ -39,6 +39,7 @@ from resumption.session.rotation import StoredTicketKeys
 from resumption.session.shared import SharedSessions
 from resumption.session.statistics import ContextStats
 from resumption.session.store import SessionStore, open_store
+from resumption.session.ticket_callbacks import DecryptHook, GenerateHook, TicketHooks
 from resumption.session.tickets import TicketKeys, TicketProtection
 from resumption.session.upkeep import Upkeep
 from resumption.session.verdicts import Mechanism, Reason
@@ -342,6 +343,14 @@ class ServerContext(Context[ServerConfig]):
     @max_early_data.setter
     def max_early_data(self, size: int) -> None:
         self.config = replace(self.config, max_early_data=size)
+
+    def set_ticket_callbacks(self, generate: GenerateHook | None, decrypt: DecryptHook | None = None) -> None:
+        """Have the application look at each ticket (SSL_CTX_set_session_ticket_cb): see `TicketHooks`. None for none.
+
+        Can be called at any time, for connections made afterwards.
+        """
+        hooks = TicketHooks(generate, decrypt) if generate is not None or decrypt is not None else None
+        self.config = replace(self.config, ticket_hooks=hooks)
 
     @property
     def ticket_keys(self) -> TicketProtection | None:

@@ -13,6 +13,7 @@ import pytest
 import resumption
 from resumption import openssl as face
 from resumption.session.ledger import APPLICATION
+from resumption.session.openssl_tickets import OpenSSLTicketKeys
 from tests.handshake.pairs import TLS12, TLS13, Pair, World
 from tests.pki import Pki
 
@@ -357,6 +358,40 @@ def test_29_senseless_limits_are_refused(ends: Ends) -> None:
     assert not face.SSL_CTX_set_num_tickets(ends.server, 9)
     with pytest.raises(ValueError, match="timeout"):
         face.SSL_CTX_set_timeout(ends.server, -1)
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_30_a_ticket_key_callback_chooses_among_keys(world: World, version: int) -> None:
+    keys = OpenSSLTicketKeys(bytes(range(80)))
+    asked: list[bytes | None] = []
+    with Ends(world, version) as ends:
+        assert face.SSL_CTX_set_tlsext_ticket_key_evp_cb(
+            ends.server, lambda name: (asked.append(name), (keys, True))[1]
+        )
+        ends.meet().check()
+        assert set(asked) == {None}
+        assert face.SSL_session_reused(ends.meet().check().server)
+        assert asked[-2:] == [bytes(range(16)), None]
+
+
+def test_31_the_generate_callback_edits_what_nobody_else_holds(world: World) -> None:
+    lent: list[resumption.Session] = []
+    with Ends(world, TLS13) as ends:
+        face.SSL_CTX_set_session_ticket_cb(ends.server, lambda connection, session: lent.append(session), None)
+        pair = ends.meet().check()
+        assert len(lent) == 2
+        assert all(session.is_freed for session in lent)
+        assert face.SSL_get_session(pair.server) not in lent
+
+
+def test_32_eap_fast_is_refused() -> None:
+    for refused in (
+        face.SSL_set_session_secret_cb,
+        face.SSL_set_session_ticket_ext,
+        face.SSL_set_session_ticket_ext_cb,
+    ):
+        with pytest.raises(resumption.UsageError, match="EAP-FAST"):
+            refused(None, None)
 
 
 def test_every_row_has_its_test_and_every_test_its_row() -> None:

@@ -22,6 +22,7 @@ from resumption.openssl import history
 from resumption.openssl.convention import null_on_error, succeeds
 from resumption.session.facts import SessionData
 from resumption.session.ledger import APPLICATION
+from resumption.session.ticket_callbacks import TicketHooks, TicketKeyCallback
 from tests.handshake.pairs import TLS12, TLS13, Pair, World, pump
 from tests.pki import Pki
 
@@ -312,6 +313,16 @@ CASES = [
         "SSL_CTX_get_tlsext_ticket_keys",
         lambda f, s: face.SSL_CTX_set_tlsext_ticket_keys(s.server, BLOCK) and f(s.server),
         BLOCK,
+    ),
+    *(
+        of_server(name, callback, value=lambda v, s: v and isinstance(s.server.ticket_keys, TicketKeyCallback))
+        for name in ("SSL_CTX_set_tlsext_ticket_key_cb", "SSL_CTX_set_tlsext_ticket_key_evp_cb")
+    ),
+    of_server(
+        "SSL_CTX_set_session_ticket_cb",
+        callback,
+        callback,
+        value=lambda v, s: v and s.server.config.ticket_hooks == TicketHooks(callback, callback),
     ),
     # connections
     *(
@@ -739,7 +750,7 @@ def test_the_conventions() -> None:
 
 # --- the shape of the face --------------------------------------------------------------------------------------------
 
-MODULES = ("connections", "contexts", "sessions")
+MODULES = ("connections", "contexts", "sessions", "refusals")
 
 
 def definitions() -> Iterator[ast.FunctionDef]:
@@ -809,6 +820,12 @@ def test_every_name_of_the_manual_is_here_or_said_to_be_missing() -> None:
     assert sorted({*FUNCTIONS, *history.NOT_YET}) == sorted({*MANUAL.split(), *BESIDES})
     assert not set(FUNCTIONS) & set(history.NOT_YET)
     assert all(reason.endswith(".") for reason in history.NOT_YET.values())
+
+
+@pytest.mark.parametrize("name", history.NOT_YET)
+def test_a_name_that_is_missing_says_why_when_it_is_called(name: str) -> None:
+    with pytest.raises(resumption.UsageError, match=rf"^{name} is not here\. {re.escape(history.NOT_YET[name])}$"):
+        getattr(face, name)(None, None)
 
 
 def test_ages_are_of_names_that_are_here() -> None:

@@ -19,7 +19,7 @@ from resumption.handshake.events import KeysUpdated, PeerAuthenticated
 from resumption.handshake.identity13 import Identity, check_proof, take_chain
 from resumption.handshake.placement import Place, check_request
 from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, on
-from resumption.handshake.tickets import MAX_OFFERED_LENGTH, lifetime_of, seal_session
+from resumption.handshake.tickets import MAX_OFFERED_LENGTH, lifetime_of, seal_session, with_appdata
 from resumption.session.model import SessionData
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions
@@ -352,6 +352,7 @@ class ServerConnected(_Connected):
         if config.max_early_data and config.replay is not None:
             data = data.replaced(max_early_data=config.max_early_data, replay_domain=config.replay.domain)
             announced = {_EARLY_DATA: extensions.pack_early_data_ticket(config.max_early_data)}
+        data = with_appdata(config, data, out)
         secret = self.tickets.psk(nonce)
         if config.stateful or config.tickets is None:
             ticket: bytes | None = data.session_id

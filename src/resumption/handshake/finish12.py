@@ -20,7 +20,7 @@ from resumption.handshake.established12 import Exporter, Keys, RecordedTranscrip
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.record_sizes import RecordSizes, asked_mode
 from resumption.handshake.state import Output, State, Transcript, on
-from resumption.handshake.tickets import lifetime_of, seal_session
+from resumption.handshake.tickets import lifetime_of, seal_session, with_appdata
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Mechanism, Reason, Resumption
 from resumption.wire import messages12
@@ -219,10 +219,11 @@ class Progress:
             Exporter(master, choice.facts.hello.random, self.server_random, choice.extended_master_secret),
         )
 
-    def send_ticket(self, data: SessionData, master: MasterSecret12, out: Output) -> None:
-        """Seal the session into a NewSessionTicket; an empty one if it cannot be sealed. RFC 5077, section 3.3."""
+    def send_ticket(self, data: SessionData, master: MasterSecret12, out: Output) -> SessionData:
+        """Seal a NewSessionTicket, empty if that cannot be; returns the facts that are in it. RFC 5077, section 3.3."""
         config = self.config
         now = config.clock()
+        data = with_appdata(config, data, out)
         lifetime_s = lifetime_of(config, data, now)
         sealed = None
         if lifetime_s > 0:
@@ -230,6 +231,7 @@ class Progress:
         message = messages12.NewSessionTicket(lifetime_s if sealed else 0, sealed or b"").pack()
         self.transcript.add(message)
         out.send(message)
+        return data
 
 
 @frozen
@@ -265,7 +267,7 @@ class ExpectFinished(State):
             return progress.connected(master)
         progress.transcript.add(raw)
         if progress.ticket:
-            progress.send_ticket(data, master, out)
+            data = progress.send_ticket(data, master, out)
         progress.finish(master, out)
         out.complete(Resumption(False, progress.reason), data)
         out.issue(data, master.secret)

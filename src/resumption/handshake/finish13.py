@@ -143,6 +143,7 @@ class ExpectFinished(Handshaking13):
             policy_epoch=config.policy_epoch,
             auth_time=identity.auth_time,
             deadline=identity.deadline,
+            ticket_appdata=b"" if progress.session is None else progress.session.data.ticket_appdata,
         )
         if progress.session is not None:
             out.resume(progress.session)

@@ -128,7 +128,7 @@ def answer(
     psk_identity = None
     if accepted is not None:
         psk_identity = accepted.psk.identity if isinstance(accepted, External) else accepted.session.data.psk_identity
-    withheld = psk_identity is not None and not config.publish_psk_sessions
+    withheld = out.ticket_renewal is False or (psk_identity is not None and not config.publish_psk_sessions)
     num_tickets = min(config.num_tickets, 1) if accepted is not None else config.num_tickets
     if withheld:
         num_tickets = 0

@@ -35,7 +35,7 @@ from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.record_sizes import asked_mode, grant
 from resumption.handshake.selection12 import choose_group, choose_suite
 from resumption.handshake.state import AwaitingAnswer, Output, Transcript
-from resumption.handshake.tickets import open_session
+from resumption.handshake.tickets import open_session, tell_no_ticket
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session
 from resumption.session.verdicts import Abort, Mechanism, Reason
@@ -92,10 +92,13 @@ def _find_session(choice: Choice, out: Output) -> Next:
     mechanisms = config.mechanisms
     ticket = facts.session_ticket
     if ticket and Mechanism.TICKET_12 in mechanisms:
-        session = open_session(config, ticket, Mechanism.TICKET_12, config.clock(), out.holder)
-        if session is None:
+        session = open_session(config, ticket, Mechanism.TICKET_12, config.clock(), out)
+        if session is not None:
+            return _judge(choice, session, Mechanism.TICKET_12, out)
+        if out.ticket_renewal is None:  # otherwise the application had it ignored: then the id counts
             return _answer_full(choice, Reason.UNKNOWN, out)
-        return _judge(choice, session, Mechanism.TICKET_12, out)
+    elif choice.wants_ticket:
+        tell_no_ticket(config, out)
     session_id = facts.hello.legacy_session_id
     if not session_id:
         return _answer_full(choice, Reason.NOT_OFFERED, out)
@@ -198,7 +201,9 @@ def _answer_resumed(
     before = session.data
     now = config.clock()
     suite = SUITES[before.cipher]
-    renew = choice.wants_ticket and now - before.time > before.timeout / 2
+    renew = choice.wants_ticket and (
+        now - before.time > before.timeout / 2 if out.ticket_renewal is None else out.ticket_renewal
+    )
     raw, random = _server_hello(choice, suite, hello.legacy_session_id, renew, resumed=True)
     transcript = Transcript(suite.hash, choice.raw, raw)
     out.send(raw)
@@ -225,7 +230,7 @@ def _answer_full(choice: Choice, reason: Reason, out: Output) -> ExpectCertifica
     suite, key, scheme = choose_suite(config, facts, schemes)
     keeps_ids = Mechanism.SESSION_ID in config.mechanisms
     resumable = out.allows_resumption()
-    ticket = choice.wants_ticket and resumable
+    ticket = choice.wants_ticket and resumable and out.ticket_renewal is not False
     session_id = b"" if ticket or not keeps_ids or not resumable else out.new_session_id(_TLS12)
     status = key.ocsp_response if facts.wants_status else None
     beside = b"" if status is None else pack_extension(_STATUS_REQUEST, b"")

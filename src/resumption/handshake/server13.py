@@ -249,7 +249,7 @@ def choose_session(choice: Choice, index: int, reason: Reason | None, out: Outpu
                 continue
             out.ask(NeedSession(identity, _TLS13, Mechanism.STATEFUL_13, config.partition))
             return AwaitSession(choice, position, reason)
-        session = open_session(config, identity, Mechanism.STATELESS_13, config.clock(), out.holder)
+        session = open_session(config, identity, Mechanism.STATELESS_13, config.clock(), out)
         if session is None:
             reason = Reason.UNKNOWN if config.tickets is not None else Reason.MECHANISM_DISABLED
             continue

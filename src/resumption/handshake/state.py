@@ -37,6 +37,7 @@ class Output(Protocol):
 
     holder: Holder
     peer_address: bytes  # what cookies are bound to; empty where the driver gave none
+    ticket_renewal: bool | None  # whether the application wants a new ticket; None: it has not said so, the rules apply
 
     def send(self, message: bytes) -> None:
         """Queue one packed handshake message; a flight shares records until the key changes."""

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from resumption.config import MAX_TICKETS, ServerConfig
 from resumption.constants import MAX_TICKET_LIFETIME_S, ExtensionType
-from resumption.errors import SessionError, SessionFormatError
+from resumption.errors import InternalError, SessionError, SessionFormatError
 from resumption.handshake.hello import ClientHelloFacts
+from resumption.handshake.state import Output
 from resumption.session import der, packed
-from resumption.session.model import Holder, Session, SessionData
+from resumption.session.model import Session, SessionData
 from resumption.session.provenance import with_origin, without_origin
+from resumption.session.ticket_callbacks import (
+    DecryptHook,
+    TicketKeyCallback,
+    TicketOutcome,
+    TicketReturn,
+    decided,
+)
 from resumption.session.verdicts import Mechanism
 from resumption.wire.extensions import pack_ticket_request_server
 
-__all__ = ["MAX_OFFERED_LENGTH", "answer_ticket_request", "lifetime_of", "open_session", "seal_session"]
+__all__ = [
+    "MAX_OFFERED_LENGTH",
+    "answer_ticket_request",
+    "lifetime_of",
+    "open_session",
+    "seal_session",
+    "tell_no_ticket",
+    "with_appdata",
+]
 
 _TICKET_REQUEST = int(ExtensionType.ticket_request)
 MAX_OFFERED_LENGTH = 2**15  # bytes of a ticket: a longer one may not fit a ClientHello beside everything else
@@ -68,23 +84,83 @@ def seal_session(
     )
 
 
-def open_session(
-    config: ServerConfig, ticket: bytes, mechanism: Mechanism, now: float, holder: Holder
-) -> Session | None:
-    """The session sealed in ``ticket``, its one reference held by ``holder``. Whatever does not open is a miss."""
+def open_session(config: ServerConfig, ticket: bytes, mechanism: Mechanism, now: float, out: Output) -> Session | None:
+    """The session sealed in ``ticket``, its one reference held by the connection. Whatever does not open is a miss.
+
+    Where the application has a say (`resumption.session.ticket_callbacks`), it is asked; ``out.ticket_renewal`` then
+    tells whether a new ticket is due.
+    """
     tickets = config.tickets
     if tickets is None:
         return None
-    plaintext = tickets.open(ticket, partition=config.partition, mechanism=mechanism.label, now=now)
-    if plaintext is None:
-        return None
+    if isinstance(tickets, TicketKeyCallback):
+        plaintext, renew = tickets.open_asking(ticket, partition=config.partition, mechanism=mechanism.label, now=now)
+    else:
+        plaintext = tickets.open(ticket, partition=config.partition, mechanism=mechanism.label, now=now)
+        renew = None
+    session = None if plaintext is None else _read(plaintext, tickets.session_format, now, out)
+    hooks = config.ticket_hooks
+    if hooks is None or hooks.decrypt is None:
+        if session is not None:
+            out.ticket_renewal = renew
+        return session
+    if session is None:
+        outcome = TicketOutcome.NO_DECRYPT
+    elif renew is None:
+        outcome = TicketOutcome.SUCCESS if mechanism is Mechanism.TICKET_12 else TicketOutcome.SUCCESS_RENEW
+    else:
+        outcome = TicketOutcome.SUCCESS_RENEW if renew else TicketOutcome.SUCCESS
+    return _decide(hooks.decrypt, session, ticket, outcome, out)
+
+
+def tell_no_ticket(config: ServerConfig, out: Output) -> None:
+    """Tell the application of a TLS 1.2 client that can use a ticket, and has none."""
+    hooks = config.ticket_hooks
+    if hooks is not None and hooks.decrypt is not None:
+        _decide(hooks.decrypt, None, b"", TicketOutcome.EMPTY, out)
+
+
+def with_appdata(config: ServerConfig, data: SessionData, out: Output) -> SessionData:
+    """``data`` with what the application wants to have in the ticket. Raises `InternalError` if it refuses."""
+    hooks = config.ticket_hooks
+    if hooks is None or hooks.generate is None:
+        return data
+    session = Session.create(data, b"", holder=out.holder)
     try:
-        if tickets.session_format == "packed":
-            return Session.from_packed(plaintext, holder=holder)
+        if hooks.generate(out, session) is False:
+            raise InternalError("the generate hook of tickets refused")
+        return data.replaced(ticket_appdata=session.ticket_appdata)
+    finally:
+        session.release(out.holder)
+
+
+def _decide(
+    decrypt: DecryptHook, session: Session | None, ticket: bytes, outcome: TicketOutcome, out: Output
+) -> Session | None:
+    """What the application leaves of ``session``; what it decides about a new ticket is noted."""
+    try:
+        decision = decided(decrypt, out, session, ticket, outcome)
+    except BaseException:
+        if session is not None:
+            session.release(out.holder)
+        raise
+    if decision in (TicketReturn.USE, TicketReturn.USE_RENEW):
+        out.ticket_renewal = decision is TicketReturn.USE_RENEW
+        return session
+    out.ticket_renewal = False if decision is TicketReturn.IGNORE else None
+    if session is not None:
+        session.release(out.holder)
+    return None
+
+
+def _read(plaintext: bytes, session_format: str, now: float, out: Output) -> Session | None:
+    try:
+        if session_format == "packed":
+            return Session.from_packed(plaintext, holder=out.holder)
         data, secret, consumed = der.decode(plaintext, lambda: now)
         data = without_origin(data)
     except SessionFormatError:
         return None
     if consumed != len(plaintext):
         return None
-    return Session.create(data, secret, holder=holder, event="opened from a ticket")
+    return Session.create(data, secret, holder=out.holder, event="opened from a ticket")

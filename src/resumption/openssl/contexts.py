@@ -12,6 +12,14 @@ from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.model import Session
 from resumption.session.openssl_tickets import OpenSSLTicketKeys
+from resumption.session.ticket_callbacks import (
+    ChooseTicketKey,
+    DecryptHook,
+    GenerateHook,
+    TicketKeyCallback,
+    TicketOutcome,
+    TicketReturn,
+)
 
 __all__ = [
     "SSL_CTX",
@@ -52,7 +60,10 @@ __all__ = [
     "SSL_CTX_set_num_tickets",
     "SSL_CTX_set_session_cache_mode",
     "SSL_CTX_set_session_id_context",
+    "SSL_CTX_set_session_ticket_cb",
     "SSL_CTX_set_timeout",
+    "SSL_CTX_set_tlsext_ticket_key_cb",
+    "SSL_CTX_set_tlsext_ticket_key_evp_cb",
     "SSL_CTX_set_tlsext_ticket_keys",
     "SSL_SESS_CACHE_BOTH",
     "SSL_SESS_CACHE_CLIENT",
@@ -63,6 +74,15 @@ __all__ = [
     "SSL_SESS_CACHE_OFF",
     "SSL_SESS_CACHE_SERVER",
     "SSL_SESS_CACHE_UPDATE_TIME",
+    "SSL_TICKET_EMPTY",
+    "SSL_TICKET_NO_DECRYPT",
+    "SSL_TICKET_RETURN_ABORT",
+    "SSL_TICKET_RETURN_IGNORE",
+    "SSL_TICKET_RETURN_IGNORE_RENEW",
+    "SSL_TICKET_RETURN_USE",
+    "SSL_TICKET_RETURN_USE_RENEW",
+    "SSL_TICKET_SUCCESS",
+    "SSL_TICKET_SUCCESS_RENEW",
 ]
 
 SSL_CTX = ClientContext | ServerContext
@@ -76,6 +96,15 @@ SSL_SESS_CACHE_NO_INTERNAL_LOOKUP = CacheMode.NO_INTERNAL_LOOKUP
 SSL_SESS_CACHE_NO_INTERNAL_STORE = CacheMode.NO_INTERNAL_STORE
 SSL_SESS_CACHE_NO_INTERNAL = CacheMode.NO_INTERNAL
 SSL_SESS_CACHE_UPDATE_TIME = CacheMode.UPDATE_TIME
+SSL_TICKET_EMPTY = TicketOutcome.EMPTY
+SSL_TICKET_NO_DECRYPT = TicketOutcome.NO_DECRYPT
+SSL_TICKET_SUCCESS = TicketOutcome.SUCCESS
+SSL_TICKET_SUCCESS_RENEW = TicketOutcome.SUCCESS_RENEW
+SSL_TICKET_RETURN_ABORT = TicketReturn.ABORT
+SSL_TICKET_RETURN_IGNORE = TicketReturn.IGNORE
+SSL_TICKET_RETURN_IGNORE_RENEW = TicketReturn.IGNORE_RENEW
+SSL_TICKET_RETURN_USE = TicketReturn.USE
+SSL_TICKET_RETURN_USE_RENEW = TicketReturn.USE_RENEW
 
 
 @succeeds
@@ -284,6 +313,30 @@ def SSL_CTX_get_tlsext_ticket_keys(ctx: ServerContext) -> bytes | None:
     """Copy. The block of 80 bytes; None for keys of another form, such as `TicketKeys`, which have no such block."""
     keys = ctx.ticket_keys
     return keys.to_block() if isinstance(keys, OpenSSLTicketKeys) else None
+
+
+@succeeds
+def SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx: ServerContext, callback: ChooseTicketKey) -> None:
+    """Not owned. callback(name, or None to seal) -> keys (C: 1), (keys, True) (C: 2), None (C: 0), or raises (-1).
+
+    False once the context has made connections. Keys are `OpenSSLTicketKeys`: C lets it set up any cipher and code.
+    """
+    ctx.ticket_keys = TicketKeyCallback(callback)
+
+
+SSL_CTX_set_tlsext_ticket_key_cb = SSL_CTX_set_tlsext_ticket_key_evp_cb
+
+
+@succeeds
+def SSL_CTX_set_session_ticket_cb(
+    ctx: ServerContext, generate: GenerateHook | None, decrypt: DecryptHook | None
+) -> None:
+    """Borrow, for the callbacks. generate(connection, session) may set the ticket's application data; False is fatal.
+
+    decrypt(connection, session or None, key name, status) returns one of SSL_TICKET_RETURN_*. There is no ``arg``: in
+    Python a callback remembers by itself.
+    """
+    ctx.set_ticket_callbacks(generate, decrypt)
 
 
 def SSL_CTX_free(ctx: SSL_CTX | None) -> None:

@@ -17,6 +17,8 @@ SINCE: Final = {
     "SSL_CTX_set_max_early_data": "1.1.1",
     "SSL_CTX_set_not_resumable_session_callback": "1.1.0",
     "SSL_CTX_set_num_tickets": "1.1.1",
+    "SSL_CTX_set_session_ticket_cb": "1.1.1",
+    "SSL_CTX_set_tlsext_ticket_key_evp_cb": "3.0",
     "SSL_SESSION_dup": "1.1.1",
     "SSL_SESSION_get0_alpn_selected": "1.1.1",
     "SSL_SESSION_get0_cipher": "1.1.0",
@@ -56,6 +58,7 @@ SINCE: Final = {
 
 DEPRECATED: Final = {
     "SSL_CTX_flush_sessions": ("3.4", "SSL_CTX_flush_sessions_ex"),
+    "SSL_CTX_set_tlsext_ticket_key_cb": ("3.0", "SSL_CTX_set_tlsext_ticket_key_evp_cb"),
     "SSL_SESSION_get_time": ("3.4", "SSL_SESSION_get_time_ex"),
     "SSL_SESSION_set_time": ("3.4", "SSL_SESSION_set_time_ex"),
     "SSL_get_time": ("3.4", "SSL_SESSION_get_time_ex"),
@@ -66,9 +69,8 @@ DEPRECATED: Final = {
 _RECEIVED = "What a ticket allows is the limit of what is received with it; another one would be a second truth."
 _ALLOWING = "Whether early data is acted on early is said where it is read: `recv_early_data`, or `recv`, which waits."
 _READING = "The engine hands early data over as an event; streams have `recv_early_data`."
-_EXTERNAL_PSK = "External pre-shared keys are neither offered nor accepted."
-_TICKET_CALLBACKS = "Tickets are sealed by an object (`TicketKeys`, `OpenSSLTicketKeys`), not by a callback."
-_EAP_FAST = "The hooks of EAP-FAST replace a TLS 1.2 handshake's secret and ticket by the application's own."
+_EXTERNAL_PSK = "External pre-shared keys are `ExternalPsk`, given to the contexts as `psks`, not sessions."
+_EAP_FAST = "EAP-FAST puts a secret of the application's into a TLS 1.2 handshake: past the gate, without EMS."
 
 NOT_YET: Final = {
     "SSL_CTX_get_recv_max_early_data": _RECEIVED,
@@ -82,9 +84,6 @@ NOT_YET: Final = {
     "SSL_CTX_set_psk_use_session_callback": _EXTERNAL_PSK,
     "SSL_set_psk_find_session_callback": _EXTERNAL_PSK,
     "SSL_set_psk_use_session_callback": _EXTERNAL_PSK,
-    "SSL_CTX_set_session_ticket_cb": _TICKET_CALLBACKS,
-    "SSL_CTX_set_tlsext_ticket_key_cb": _TICKET_CALLBACKS,
-    "SSL_CTX_set_tlsext_ticket_key_evp_cb": _TICKET_CALLBACKS,
     "SSL_set_session_secret_cb": _EAP_FAST,
     "SSL_set_session_ticket_ext": _EAP_FAST,
     "SSL_set_session_ticket_ext_cb": _EAP_FAST,
