@@ -65,7 +65,7 @@ def connect(pki: Pki, suite: int) -> Session:
         if facts.version == 0x0304:
             context.set_tls13_ciphersuites(facts.name.encode())
         else:
-            context.set_cipher_list(facts.openssl_name.encode())
+            context.set_cipher_list(f"{facts.openssl_name}:@SECLEVEL=0".encode())  # tags of 8 bytes need that
     contexts[1].use_privatekey(credential.private_key)
     contexts[1].use_certificate(credential.certificate)
     contexts[0].set_keylog_callback(log)

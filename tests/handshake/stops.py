@@ -81,6 +81,10 @@ AWAITING = {
     flight13.AwaitSignature,
     server12.AwaitSignature,
 }  # see test_questions.py and test_signers.py
+LATER = {
+    established13.ExpectLaterCertificateVerify: {H.certificate_verify},
+    established13.ExpectLaterFinished: {H.finished},
+}  # see test_post_handshake.py
 CONNECTED = {
     established12.ClientConnected,
     established12.ServerConnected,

@@ -65,6 +65,11 @@ def failing_callback(world: World) -> Peer:
 
 PROVOKED: list[tuple[type[PeerError], AlertDescription, Callable[[World], Peer]]] = [
     (errors.DecodeError, AlertDescription.decode_error, lambda w: client13_for(w).say(message(H.client_hello, b"x"))),
+    (
+        errors.BadCertificateStatus,
+        AlertDescription.bad_certificate_status_response,
+        lambda w: server13_for(w, ocsp="require").say_hello().say_extensions().say_certificate().say_verify(),
+    ),
     (errors.UnexpectedMessage, AlertDescription.unexpected_message, lambda w: client13_for(w).say(message(H.finished))),
     (errors.TooManyMessages, AlertDescription.unexpected_message, lambda w: flood(server13_for(w).connect())),
     (

@@ -9,7 +9,7 @@ import pytest
 from resumption import ClientContext, PeerAuthenticated, RequestedCertificate, ServerContext
 from resumption.connection import Connection
 from resumption.constants import AlertDescription as A
-from resumption.constants import ExtensionType, SignatureScheme
+from resumption.constants import ExtensionType, HandshakeType, SignatureScheme
 from resumption.crypto.schedule13 import verify_data
 from resumption.crypto.signatures import certificate_verify_content, sign
 from resumption.crypto.suites import SUITES
@@ -26,9 +26,12 @@ from resumption.errors import (
     UsageError,
 )
 from resumption.handshake.events import DataReceived, SessionIssued
+from resumption.handshake.state import State
 from resumption.wire import extensions as ext
 from resumption.wire.messages import Certificate, CertificateEntry, CertificateRequest, CertificateVerify, Finished
 from tests.handshake.pairs import TLS12, VERSIONS, Pair, World, certified, feed
+from tests.handshake.samples import SAMPLES
+from tests.handshake.stops import LATER
 from tests.pki import CLIENT_AUTH, Credential, Pki, issue
 
 both_versions = pytest.mark.parametrize("version", VERSIONS, ids=("1.2", "1.3"))
@@ -394,6 +397,19 @@ def test_the_forger_may_take_its_time_but_not_speak_of_other_things(forger: Forg
     assert forger.pair.server.peer_chain == (), "not before the Finished"
     forger.pair.client.send_data(b"meanwhile")
     assert isinstance(forger.heard()[1], UnexpectedMessage)
+
+
+@pytest.mark.parametrize("state", LATER, ids=lambda state: state.__name__)
+@pytest.mark.parametrize("kind", sorted(SAMPLES))
+def test_between_its_messages_nothing_else_is_awaited(forger: Forger, state: type[State], kind: int) -> None:
+    forger.say(forger.certificate())
+    if LATER[state] == {HandshakeType.finished}:
+        forger.say(forger.proof())
+    assert forger.heard()[1] is None
+    assert type(forger.pair.server._state) is state
+    if kind not in LATER[state]:
+        forger.say(SAMPLES[kind])
+        assert isinstance(forger.heard()[1], UnexpectedMessage)
 
 
 def test_f16_a_finished_without_certificate_or_proof_aborts(forger: Forger) -> None:

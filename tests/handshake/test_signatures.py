@@ -127,7 +127,8 @@ def test_signature_algorithms_cert_is_not_sent_where_it_would_say_nothing_new(
 
 
 def test_signature_algorithms_cert_is_sent_where_it_differs(world: World) -> None:
-    bodies = extensions_of(world.client_config(schemes=(0x0403,), certificate_schemes=(0x0403, 0x0401)))
+    config = world.client_config(schemes=(0x0403,), certificate_schemes=(0x0403, 0x0401), grease=False)
+    bodies = extensions_of(config)
     assert ext.parse_signature_algorithms(bodies[E.signature_algorithms]) == (0x0403,)
     assert ext.parse_signature_algorithms_cert(bodies[E.signature_algorithms_cert]) == (0x0403, 0x0401)
 
