@@ -13,6 +13,7 @@ from resumption.client_context import ClientContext
 from resumption.connection import Connection
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.cookies import CookieKeys
+from resumption.crypto.crls import RevocationLists
 from resumption.crypto.external_psk import ExternalPsk, import_psk
 from resumption.errors import (
     AlertReceived,
@@ -96,6 +97,7 @@ __all__ = [
     "ReplayRegister",
     "RequestedCertificate",
     "Resumption",
+    "RevocationLists",
     "ServerContext",
     "Session",
     "SessionCache",

@@ -16,6 +16,7 @@ from resumption.constants import DEFAULT_SESSION_TIMEOUT_S, ProtocolVersion
 from resumption.context import Context, KeyLog, numbered, protocols
 from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
+from resumption.crypto.crls import CrlSource, RevocationLists
 from resumption.crypto.names import server_name_of
 from resumption.crypto.trust import TrustStore
 from resumption.errors import Error, InternalError, SessionFormatError
@@ -85,6 +86,9 @@ class ClientContext(Context[ClientConfig]):
     says so), and ``"require"`` demands one; sessions are then resumed no longer than it is fresh. ``request_scts`` asks
     for certificate timestamps. ``connection.ocsp_response`` and ``connection.scts`` have what was shown.
 
+    ``crls`` are revocation lists (files, PEM, DER, or `RevocationLists`, which can be strict) that the servers'
+    certificates are held against, also those of sessions before they are offered; ``context.crls`` replaces them.
+
     Further ``settings`` are those of `ClientConfig`; ``groups``, ``key_shares``, ``suites``, ``schemes`` and
     ``certificate_schemes`` may hold names (``"X25519MLKEM768"``, ``"ECDHE-RSA-AES128-GCM-SHA256"``, ``"ed25519"``).
 
@@ -100,6 +104,7 @@ class ClientContext(Context[ClientConfig]):
         trust: TrustSource = None,
         verify: bool = True,
         verify_hostname: bool = True,
+        crls: RevocationLists | CrlSource | None = None,
         certificate: CertificateSource | CertifiedKey | None = None,
         private_key: KeySource | None = None,
         password: PasswordSource = None,
@@ -120,6 +125,7 @@ class ClientContext(Context[ClientConfig]):
         config = ClientConfig(
             trust=TrustStore.load(trust) if verify else None,
             verify_hostname=verify_hostname,
+            crls=RevocationLists.of(crls),
             certified_key=CertifiedKey.of(certificate, private_key, password) if certificate is not None else None,
             further_keys=tuple(map(CertifiedKey.of_pair, certificates)),
             certificate_hook=_name_of(choose_certificate) if choose_certificate is not None else "",

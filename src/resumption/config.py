@@ -24,6 +24,7 @@ from resumption.constants import (
 )
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.cookies import CookieKeys
+from resumption.crypto.crls import RevocationLists
 from resumption.crypto.external_psk import ExternalPsk
 from resumption.crypto.groups import DEFAULT_GROUPS, GROUPS, chosen_shares
 from resumption.crypto.padding import PaddingPolicy
@@ -81,12 +82,17 @@ class Config:
     max_renegotiation_attempts: int = 32  # per connection, each refused
     record_size_limit: int | None = None  # bytes, RFC 8449: a client asks if it is set, a server answers in any case
     record_padding: PaddingPolicy | None = None  # TLS 1.3: a multiple, or (content type, length) -> bytes of padding
+    crls: RevocationLists | None = None  # what the peer's certificates are held against, also those of sessions
     publish_psk_sessions: bool = False  # sessions of handshakes with an external PSK are issued, and kept
     log_secrets: bool = False  # for a context with a key log
     clock: Callable[[], float] = field(default=time.time, repr=False)
     random: Callable[[int], bytes] = field(default=os.urandom, repr=False)
 
+    trust: TrustStore | None = None  # whom the peer's certificates must chain to
+
     def __post_init__(self) -> None:
+        if self.crls is not None and self.trust is None:
+            raise ConfigurationError("crls needs trust, and a peer whose certificate is verified")
         if self.minimum_version > self.maximum_version:
             raise ConfigurationError("minimum_version is above maximum_version")
         for kind, values, table in (
@@ -170,7 +176,6 @@ class ClientConfig(ClientCertificates, Config):
     a server asks.
     """
 
-    trust: TrustStore | None = None
     verify_hostname: bool = True
     key_shares: int | tuple[int, ...] | None = None
     certified_key: CertifiedKey | None = None
@@ -335,7 +340,8 @@ class ServerConfig(ServerCertificates, Config):
     (GnuTLS 3.7 cannot: its clients take a cookie only with a wish for another key share.)
     ``max_early_data``: bytes of early data that a connection may send, 0 for none; more needs ``replay``, the register
     that holds off replays. ``max_skipped_early_data``: bytes of refused early data that are passed over at least.
-    ``spent_tickets`` makes stateless TLS 1.3 tickets single-use.
+    ``spent_tickets`` makes stateless TLS 1.3 tickets single-use. ``revalidate(chain)`` is asked whether the client
+    certificates (DER, leaf first) of a session that could resume are still acceptable; it must not block.
     """
 
     certified_keys: tuple[CertifiedKey, ...] = ()
@@ -344,7 +350,6 @@ class ServerConfig(ServerCertificates, Config):
     accept_stateful: bool = True
     num_tickets: int = 2
     client_auth: ClientAuth = "none"
-    trust: TrustStore | None = None
     post_handshake_auth: bool = False  # clients may be asked for their certificate later; needs what client_auth needs
     send_authorities: bool = True  # a CertificateRequest names the CAs of ``trust``
     chooses_host: bool = False  # the context is asked which virtual host serves a hello
@@ -360,6 +365,7 @@ class ServerConfig(ServerCertificates, Config):
     replay: ReplayRegister | None = None
     spent_tickets: SpentTickets | None = None
     ticket_hooks: TicketHooks | None = None  # the application's say about each ticket
+    revalidate: Callable[[tuple[bytes, ...]], object] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -413,6 +419,11 @@ class ServerConfig(ServerCertificates, Config):
                 self.trust.scope if self.trust is not None else b"",
             )
         ).digest()
+
+    @cached_property
+    def looks_again(self) -> bool:
+        """Whether client certificates are looked at again when their sessions resume."""
+        return self.crls is not None or self.revalidate is not None
 
     @cached_property
     def mechanisms(self) -> frozenset[Mechanism]:

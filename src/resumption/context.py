@@ -23,6 +23,7 @@ from typing import Any, Generic, NoReturn, Self, SupportsIndex, TypeAlias, TypeV
 from resumption.config import Config, ServerConfig
 from resumption.constants import MAX_SESSION_ID_LENGTH, ProtocolVersion
 from resumption.crypto import groups, signatures, suites
+from resumption.crypto.crls import CrlSource, RevocationLists
 from resumption.errors import (
     AlertReceived,
     Error,
@@ -152,6 +153,16 @@ class Context(Generic[C]):
     def session_id_context(self, id_context: bytes) -> None:
         self._check_not_frozen()
         self.config = replace(self.config, id_context=id_context)
+
+    @property
+    def crls(self) -> RevocationLists | None:
+        """The revocation lists that peers' certificates are held against, at full handshakes and again when sessions
+        resume. Settable at any time, to anything that ``crls=`` takes, for connections made afterwards."""
+        return self.config.crls
+
+    @crls.setter
+    def crls(self, lists: RevocationLists | CrlSource | None) -> None:
+        self.config = replace(self.config, crls=RevocationLists.of(lists))
 
     @property
     def is_frozen(self) -> bool:

@@ -16,6 +16,7 @@ from resumption.constants import DEFAULT_SESSION_TIMEOUT_S
 from resumption.context import Context, KeyLog, ends_session, numbered, protocols
 from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, OcspSource, PasswordSource
+from resumption.crypto.crls import CrlSource, RevocationLists
 from resumption.crypto.trust import TrustStore
 from resumption.errors import (
     ConfigurationError,
@@ -79,6 +80,10 @@ class ServerContext(Context[ServerConfig]):
     and taken up again. ``stateful``: TLS 1.3 tickets are ids into the cache and the store, used once, instead of sealed
     sessions. ``client_auth``: "none", "optional" or "required", with ``trust`` and ``session_id_context``;
     ``post_handshake_auth`` lets ``request_client_certificate()`` ask later, with the same two.
+    ``crls`` are revocation lists (files, PEM, DER, or `RevocationLists`, which can be strict) that clients'
+    certificates are held against, at full handshakes and at each resumption; set ``context.crls`` when there are newer
+    ones. ``revalidate(chain)`` is asked at each resumption of a client with a certificate (DER, leaf first): something
+    false declines the session, an exception is an internal_error alert; it must not block.
     ``keylog`` as for clients. ``upkeep_interval`` is how often, in seconds and at most, key files and the store are
     looked at for news (see `refresh`). ``accept_foreign_tickets`` resumes what nginx or another OpenSSL program sealed
     with the same `TicketKeyFiles`, for the same name, session id context and suites: such tickets tell nothing of the
@@ -120,6 +125,8 @@ class ServerContext(Context[ServerConfig]):
         client_auth: ClientAuth = "none",
         post_handshake_auth: bool = False,
         trust: TrustSource = None,
+        crls: RevocationLists | CrlSource | None = None,
+        revalidate: Callable[[tuple[bytes, ...]], object] | None = None,
         alpn: Iterable[str | bytes] = (),
         session_cache_mode: CacheMode = CacheMode.SERVER,
         session_timeout: int = DEFAULT_SESSION_TIMEOUT_S,
@@ -170,6 +177,8 @@ class ServerContext(Context[ServerConfig]):
             client_auth=client_auth,
             trust=TrustStore.load(trust) if client_auth != "none" or post_handshake_auth else None,
             post_handshake_auth=post_handshake_auth,
+            crls=RevocationLists.of(crls),
+            revalidate=revalidate,
             alpn=protocols(alpn),
             session_timeout_s=session_timeout,
             id_context=session_id_context,

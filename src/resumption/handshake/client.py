@@ -32,6 +32,7 @@ from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.events import HelloRetried
 from resumption.handshake.offer import Offered, facts_of_external, suite_for
 from resumption.handshake.placement import Place, check_response
+from resumption.handshake.revalidation import is_revoked
 from resumption.handshake.state import Handshaking13, Output, State, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.early import EarlyData, EarlyReason, EarlyState, early_offerable
@@ -91,6 +92,7 @@ def start_client(
             resumable=session.is_resumable,
             explicit=explicit,
             name_covered=not data.role and _covers(data.peer_certificate, server_name),
+            revalidated=config.crls is None or not is_revoked(config, data, now),
             status_fresh=not explicit,  # the cache's key has the policy, and the deadline ends with the status
         )
         reason = verdict.reason

@@ -186,7 +186,10 @@ class ExpectCertificate(State):
         path: tuple[bytes, ...] = ()
         if config.trust is not None:
             name = offered.server_name if config.verify_hostname else None
-            path = config.trust.verify_server(chain, name, config.clock())
+            now = config.clock()
+            path = config.trust.verify_server(chain, name, now)
+            if config.crls is not None:
+                config.crls.check(path, config.trust, now)
         curve = curve_group(public_key_of(chain[0]))
         if curve is not None and curve not in config.groups_12:
             raise IllegalParameter("the server's certificate has a key on a curve that was not offered")

@@ -314,6 +314,8 @@ class ExpectCertificateVerify(Handshaking13):
         if config.trust is not None:
             path = config.trust.verify_server(self.chain, name if config.verify_hostname else None, now)
             verified_name = name if config.verify_hostname else None
+            if config.crls is not None:
+                config.crls.check(path, config.trust, now)
         until = judge_status(config, path, self.shown, now, out)
         content = certificate_verify_content(True, self.transcript.digest())
         leaf = self.chain[0]

@@ -89,7 +89,10 @@ class ExpectCertificate(State):
             raise HandshakeFailure("this server requires a client certificate")
         check_chain_schemes(chain, config.certificate_schemes)
         if chain and config.trust is not None:
-            config.trust.verify_client(chain, config.clock())
+            now = config.clock()
+            path = config.trust.verify_client(chain, now)
+            if config.crls is not None:
+                config.crls.check(path, config.trust, now)
         self.opening.transcript.add(raw)
         return ExpectKeyExchange(self.opening, chain)
 

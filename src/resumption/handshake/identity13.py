@@ -46,7 +46,9 @@ def take_chain(config: ServerConfig, message: Certificate, asked: Container[int]
     chain = tuple(entry.cert_data for entry in message.certificate_list)
     check_chain_schemes(chain, config.certificate_schemes)
     if config.trust is not None:
-        config.trust.verify_client(chain, now)
+        path = config.trust.verify_client(chain, now)
+        if config.crls is not None:
+            config.crls.check(path, config.trust, now)
     return Identity(chain, 0, now, min(now + config.max_auth_age_s, not_after_of(chain)))
 
 

@@ -33,6 +33,7 @@ from resumption.handshake.finish12 import (
 )
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.record_sizes import asked_mode, grant
+from resumption.handshake.revalidation import still_acceptable
 from resumption.handshake.selection12 import choose_group, choose_suite
 from resumption.handshake.state import AwaitingAnswer, Output, Transcript
 from resumption.handshake.tickets import open_session, tell_no_ticket
@@ -124,21 +125,18 @@ class AwaitSession(AwaitingAnswer["Session | Reason | None"]):
 def _judge(choice: Choice, session: Session, mechanism: Mechanism, out: Output) -> Next:
     """Ask the gate, and resume or not."""
     facts, config, secret = choice.facts, choice.config, session.secret
-    verdict = eligible(
-        session.data,
-        secret,
-        config.policy,
-        Offer(
-            mechanism=mechanism,
-            version=_TLS12,
-            suites=facts.hello.cipher_suites,
-            server_name=facts.server_name or None,
-            extended_master_secret=choice.extended_master_secret,
-            max_fragment_mode=asked_mode(facts),
-        ),
-        config.clock(),
-        resumable=session.is_resumable or mechanism is Mechanism.TICKET_12,
+    offer = Offer(
+        mechanism=mechanism,
+        version=_TLS12,
+        suites=facts.hello.cipher_suites,
+        server_name=facts.server_name or None,
+        extended_master_secret=choice.extended_master_secret,
+        max_fragment_mode=asked_mode(facts),
     )
+    now, resumable = config.clock(), session.is_resumable or mechanism is Mechanism.TICKET_12
+    verdict = eligible(session.data, secret, config.policy, offer, now, resumable=resumable)
+    if verdict.reason is None and config.looks_again and not still_acceptable(config, session, now, out):
+        verdict = eligible(session.data, secret, config.policy, offer, now, resumable=resumable, revalidated=False)
     if isinstance(verdict, Abort):
         out.decline(session, verdict.reason)
         raise HandshakeFailure(f"the offered session cannot be resumed: {verdict.reason.sentence}")

@@ -38,6 +38,7 @@ from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.placement import Place, check_request
 from resumption.handshake.record_sizes import asked_mode
 from resumption.handshake.retry13 import check_psks, check_repeated, pack_retry, requested_share, unchanged_digest
+from resumption.handshake.revalidation import still_acceptable
 from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, on
 from resumption.handshake.tickets import open_session
 from resumption.session.early import EarlyData, EarlyReason, EarlyState
@@ -255,7 +256,7 @@ def choose_session(choice: Choice, index: int, reason: Reason | None, out: Outpu
             continue
         secret = session.secret
         suited = suit(choice, session)
-        verdict = judge(suited, session, secret, Mechanism.STATELESS_13)
+        verdict = judge(suited, session, secret, Mechanism.STATELESS_13, out)
         if verdict is None:
             return accept(suited, position, session, secret, Mechanism.STATELESS_13, out)
         out.decline(session, verdict)
@@ -270,25 +271,22 @@ def suit(choice: Choice, session: Session) -> Choice:
     return choice if own is None else with_suite_for(choice, own.hash, cipher)
 
 
-def judge(choice: Choice, session: Session, secret: bytes, mechanism: Mechanism) -> Reason | None:
+def judge(choice: Choice, session: Session, secret: bytes, mechanism: Mechanism, out: Output) -> Reason | None:
     """Ask the gate. None means that the session may resume this connection."""
-    facts = choice.facts
-    verdict = eligible(
-        session.data,
-        secret,
-        choice.config.policy,
-        Offer(
-            mechanism=mechanism,
-            version=_TLS13,
-            suites=facts.hello.cipher_suites,
-            suite=choice.suite.suite,
-            server_name=facts.server_name or None,
-            psk_dhe_ke=facts.psk_dhe_ke,
-            max_fragment_mode=asked_mode(facts),
-        ),
-        choice.config.clock(),
-        resumable=session.is_resumable,
+    facts, config, now = choice.facts, choice.config, choice.config.clock()
+    offer = Offer(
+        mechanism=mechanism,
+        version=_TLS13,
+        suites=facts.hello.cipher_suites,
+        suite=choice.suite.suite,
+        server_name=facts.server_name or None,
+        psk_dhe_ke=facts.psk_dhe_ke,
+        max_fragment_mode=asked_mode(facts),
     )
+    resumable = session.is_resumable
+    verdict = eligible(session.data, secret, config.policy, offer, now, resumable=resumable)
+    if verdict.reason is None and config.looks_again and not still_acceptable(config, session, now, out):
+        verdict = eligible(session.data, secret, config.policy, offer, now, resumable=resumable, revalidated=False)
     return verdict.reason  # never an Abort: those are about the extended master secret, which TLS 1.3 does not have
 
 
@@ -307,7 +305,7 @@ class AwaitSession(AwaitingAnswer["Session | Reason | None"]):
             return choose_session(self.choice, self.position + 1, session or Reason.UNKNOWN, out)
         secret = session.secret
         suited = suit(self.choice, session)
-        verdict = judge(suited, session, secret, Mechanism.STATEFUL_13)
+        verdict = judge(suited, session, secret, Mechanism.STATEFUL_13, out)
         if verdict is None:
             return accept(suited, self.position, session, secret, Mechanism.STATEFUL_13, out)
         out.decline(session, verdict)

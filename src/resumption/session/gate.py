@@ -6,8 +6,8 @@ offers one, `accepted` its question about the answer. A handshake resumes only o
 package makes one: reading this file is reading the whole policy.
 
 What is left to others: parsing and binders (the handshake), opening tickets and store records (they give the facts and
-the secret that are judged here), taking a single-use session, certificates against today's revocation lists, and
-early data.
+the secret that are judged here), taking a single-use session, holding certificates against today's revocation
+lists (they tell what came of it), and early data.
 
 Every comparison is written so that a value which compares with nothing (a NaN from a damaged clock or record) declines.
 """
@@ -135,11 +135,19 @@ class Offer:
 
 
 def eligible(
-    data: SessionData, secret: bytes | bytearray, policy: Policy, offer: Offer, now: float, *, resumable: bool
+    data: SessionData,
+    secret: bytes | bytearray,
+    policy: Policy,
+    offer: Offer,
+    now: float,
+    *,
+    resumable: bool,
+    revalidated: bool = True,
 ) -> Verdict:
     """Whether the server may resume the session ``data`` for ``offer`` at ``now`` (seconds since the epoch).
 
-    ``resumable`` is the object's flag, read now; pass True for facts that were just unsealed and have no object. The
+    ``resumable`` is the object's flag, read now; pass True for facts that were just unsealed and have no object.
+    ``revalidated``: today's revocation lists, and the application, have nothing against the client's certificate. The
     first rule that fails decides. RFC 9846, section 4.3.11; RFC 7627, section 5.3; RFC 6066, section 3.
     """
     version = offer.version
@@ -205,6 +213,8 @@ def eligible(
                 return Declined(Reason.NO_CLIENT_CERTIFICATE)
         elif data.verify_result != 0:
             return Declined(Reason.CLIENT_NOT_VERIFIED)
+    if not revalidated:
+        return Declined(Reason.REVALIDATION_FAILED)
 
     if version == TLS_12:
         if data.extended_master_secret:
@@ -249,6 +259,7 @@ def offerable(
     used: bool = False,
     name_covered: bool = False,
     status_fresh: bool = False,
+    revalidated: bool = True,
 ) -> Verdict:
     """Whether the client may offer the session ``data`` at ``now`` (seconds since the epoch).
 
@@ -261,6 +272,7 @@ def offerable(
     - ``name_covered``: the stored certificate was found valid for ``policy.verify_name``, now. Needed for a session
       from outside, which does not tell what name it was verified for.
     - ``status_fresh``: the stored revocation status is still good.
+    - ``revalidated``: today's revocation lists have nothing against the stored certificates.
 
     Never raises; the first rule that fails decides. RFC 9846, section 4.7.1; RFC 7627, section 5.3.
     """
@@ -315,6 +327,8 @@ def offerable(
                 return Declined(Reason.NAME_NOT_COVERED)
     if policy.fresh_status and not status_fresh:
         return Declined(Reason.STATUS_NOT_FRESH)
+    if not revalidated:
+        return Declined(Reason.REVALIDATION_FAILED)
 
     if version == TLS_12:
         if not data.extended_master_secret:

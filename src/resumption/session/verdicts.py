@@ -80,6 +80,7 @@ class Reason(StrEnum):
     FROM_THE_FUTURE = "from-the-future", "the session seems to come from the future: a clock is wrong"
     EXPIRED = "expired", "the session has expired"
     PAST_DEADLINE = "past-deadline", "a certificate behind the session has expired, or its lineage is too old"
+    REVALIDATION_FAILED = "revalidation-failed", "the peer's certificate is not acceptable any more"
     BAD_SECRET = "bad-secret", "the session has no usable secret"
     EMS_ABSENT = "ems-absent", "the session was made without an extended master secret"
     EMS_LOST = "ems-lost", "the session has an extended master secret, and this handshake leaves it out"
@@ -107,7 +108,6 @@ class Reason(StrEnum):
 
     # Decided after the gate.
     EXTERNAL_PSK = "external-psk", "a key that both ends were given outside TLS served in place of a session"
-    REVALIDATION_FAILED = "revalidation-failed", "the client's certificate is not acceptable any more"
     ALREADY_SPENT = "already-spent", "the ticket was spent a moment ago by another connection"
 
 
