@@ -73,8 +73,14 @@ class Connection(Engine):
         """What to send now; taken once. May be called at any time, also after an error (for the alert)."""
         if not self._begun and not self.is_server and not self._freed:
             self._begin()
+        out = self._out
+        if not self._flight:
+            if len(out) == 1:  # a record of application data, mostly: 0.2 us less
+                return out.pop()
+            if not out:
+                return b""
         try:
-            return self._take_output() if self._flight or self._out else b""
+            return self._take_output()
         except InternalError as error:  # a padding policy's: what it was asked for is lost, and with it the connection
             self._end_with_alert(error)
             return self._take_output()

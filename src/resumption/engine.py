@@ -37,6 +37,7 @@ from resumption.handshake.server import start_server
 from resumption.handshake.state import AwaitingAnswer, State
 from resumption.ownership import Host
 from resumption.wire.messages import KeyUpdate
+from resumption.wire.records import RECORD_HEADER_LENGTH
 
 __all__ = ["Engine"]
 
@@ -103,9 +104,33 @@ class Engine(EarlyDataOwner):
             self._drop_shown()
         if not self._begun:
             self._begin()
-        self._reader.feed(data)
+        reader = self._reader
         try:
-            self._process()
+            # Exactly one whole protected record and nothing beside it, which is what most calls bring on an established
+            # connection: neither reader nor loop is needed (1.1 us of 4.5 at 100 bytes). Every check is made as there:
+            # type and length of the header here, the rest by `_open` and `_take`.
+            if (
+                self._data is not None
+                and not reader.left
+                and type(data) is bytes
+                and (length := len(data) - RECORD_HEADER_LENGTH) > 0
+                and data[0] == _APPLICATION_DATA
+                and data[3] << 8 | data[4] == length <= reader.limit
+                and self._question is None
+                and not (self._peer_closed or self._unsettled or self._handshake.left or self._events)
+            ):
+                body = data[RECORD_HEADER_LENGTH:] if length < 4096 else memoryview(data)[RECORD_HEADER_LENGTH:]
+                try:
+                    content_type, content = self._opener.open(data[:RECORD_HEADER_LENGTH], body)
+                except KeyWorn:
+                    content_type, content = self._open_worn(data[:RECORD_HEADER_LENGTH], body)
+                if content_type == _APPLICATION_DATA and content:
+                    self._idle = 0
+                    return [DataReceived(content)]
+                self._take(content_type, content)
+            else:
+                reader.feed(data)
+                self._process()
         except Exception as error:
             return self._failed(error)
         return self._deliver() if self._events else ()
@@ -192,23 +217,35 @@ class Engine(EarlyDataOwner):
                 try:
                     content_type, content = self._opener.open(header, body)
                 except KeyWorn:
-                    self._ask_for_update()
-                    content_type, content = self._opener.open(header, body)
+                    content_type, content = self._open_worn(header, body)
             if content_type == _HANDSHAKE:
                 self._handshake.feed(content)
                 self._handle_messages()
-            elif content_type == _APPLICATION_DATA:
-                if self._data is None or self._handshake.left:
-                    self._take_early(content)
-                elif content:
-                    self._idle = 0
-                    self._events.append(DataReceived(content))
-                else:
-                    self._count_idle("empty records")
-            elif content_type == _ALERT:
-                self._on_alert(content)
-            elif content_type != SKIPPED:
-                raise UnexpectedMessage(f"a protected record holds content type {content_type}")
+            else:
+                self._take(content_type, content)
+
+    def _take(self, content_type: int, content: bytes) -> None:
+        """Handle the content of one record that was opened."""
+        if content_type == _APPLICATION_DATA:
+            if self._data is None or self._handshake.left:
+                self._take_early(content)
+            elif content:
+                self._idle = 0
+                self._events.append(DataReceived(content))
+            else:
+                self._count_idle("empty records")
+        elif content_type == _HANDSHAKE:
+            self._handshake.feed(content)
+            self._handle_messages()
+        elif content_type == _ALERT:
+            self._on_alert(content)
+        elif content_type != SKIPPED:
+            raise UnexpectedMessage(f"a protected record holds content type {content_type}")
+
+    def _open_worn(self, header: bytes, body: bytes | memoryview) -> tuple[int, bytes]:
+        """Open a record under a key that the peer should change; ask for that first."""
+        self._ask_for_update()
+        return self._opener.open(header, body)
 
     def _ask_for_update(self) -> None:
         """The peer should change its key, and does not think of it itself. RFC 9846, sections 4.7.3 and 5.5."""

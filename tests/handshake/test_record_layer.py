@@ -279,6 +279,85 @@ def test_a_key_is_changed_before_it_is_used_up(world: World) -> None:
     assert sealer.secret != first
 
 
+# What one call may bring an established connection, and what becomes of it in each version. The engine has a shortcut
+# for exactly one whole record (`Engine.receive_data`): cut in two, it goes the plain way.
+SINGLES: dict[str, tuple[int, bytes, type[Exception] | None]] = {
+    "one byte": (DATA, b"x", None),
+    "large": (DATA, bytes(range(256)) * 64, None),
+    "empty": (DATA, b"", None),
+    "close_notify": (ALERT, bytes((1, 0)), None),
+    "error alert": (ALERT, bytes((2, 40)), AlertReceived),
+    "cut alert": (ALERT, b"\1", DecodeError),
+    "empty alert": (ALERT, b"", UnexpectedMessage),
+    "empty handshake": (HANDSHAKE, b"", UnexpectedMessage),
+    "part of a message": (HANDSHAKE, b"\x18\0", None),
+    "strange message": (HANDSHAKE, b"\x7f\0\0\0", UnexpectedMessage),
+}
+
+
+@pytest.mark.parametrize("worn", [False, True])
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("what", SINGLES)
+def test_a_record_that_comes_by_itself_is_treated_as_one_that_comes_in_parts(
+    world: World, what: str, version: int, worn: bool
+) -> None:
+    content_type, content, error = SINGLES[what]
+    outcomes = []
+    for cut in (0, 3, 7):
+        peer = connected(world, version)
+        opener: Any = peer.subject._opener
+        if worn and version == TLS13:
+            opener._stop = opener._sequence
+        stream = peer.sealer.seal(content_type, content)
+        if cut:
+            peer.give(stream[:cut])
+        peer.give(stream[cut:])
+        if not worn:  # otherwise what it sends comes under another key
+            peer.drain()
+        subject = peer.subject
+        told = [(type(event), getattr(event, "data", None)) for event in peer.events[-1:]]
+        outcomes.append(
+            (
+                *(told, type(peer.error), str(peer.error), peer.alerts, subject._idle, subject.peer_closed),
+                *(subject._handshake.left, subject._reader.left, subject._update_asked, subject.handshake_complete),
+            )
+        )
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert outcomes[0][1] is (error or type(None))
+    assert outcomes[0][8] is (worn and version == TLS13)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_record_by_itself_is_refused_as_one_in_parts_where_its_header_is_wrong(world: World, version: int) -> None:
+    for change in (b"\x17\x03\x03\xff\xff", b"\x18\x03\x03", b"\x00\x03\x03", b"\x16\x03\x03", b"\x15\x03\x03"):
+        outcomes = []
+        for cut in (0, 6):
+            peer = connected(world, version)
+            stream = peer.sealer.seal(DATA, b"content")
+            stream = change + stream[len(change) :]
+            if cut:
+                peer.give(stream[:cut])
+            peer.give(stream[cut:]).drain()
+            outcomes.append((type(peer.error), str(peer.error), peer.alerts))
+            assert isinstance(peer.error, PeerError)
+        assert outcomes[0] == outcomes[1]
+
+
+def test_what_came_first_counts_before_a_record_that_comes_by_itself(world: World) -> None:
+    peer = connected(world)
+    peer.give(peer.sealer.seal(HANDSHAKE, b"\x18\0"))
+    peer.give(peer.sealer.seal(DATA, b"x")).refused(UnexpectedMessage)
+    peer = connected(world)
+    peer.give(peer.sealer.seal(ALERT, bytes((1, 0))))
+    peer.give(peer.sealer.seal(DATA, b"x"))
+    assert peer.error is None
+    assert received(peer.events) == b""
+    second = connected(world)
+    both = [second.sealer.seal(DATA, b"one"), second.sealer.seal(DATA, b"two")]
+    second.give(both[0][:9]).give(both[0][9:] + both[1])
+    assert received(second.events) == b"onetwo"
+
+
 # --- alerts -----------------------------------------------------------------------------------------------------------
 
 FATAL = [alert for alert in AlertDescription if alert not in (0, 90)]

@@ -134,7 +134,8 @@ class RecordSealer13:
     @property
     def remaining(self) -> int:
         """How many records this key may still seal; change it with `key_update` before this is 0."""
-        return max(0, self._limit - self._sequence)
+        left = self._limit - self._sequence
+        return left if left > 0 else 0  # asked for each write: max() is 0.1 us more
 
     def seal(self, content_type: int, data: _Data, padding: int = 0) -> bytes:
         """One complete record. RFC 9846, section 5.2.
@@ -291,7 +292,8 @@ class RecordSealer12:
     @property
     def remaining(self) -> int:
         """How many records this key may still seal. TLS 1.2 cannot change it: the connection has to end."""
-        return max(0, self._limit - self._sequence)
+        left = self._limit - self._sequence
+        return left if left > 0 else 0  # asked for each write: max() is 0.1 us more
 
     def seal(self, content_type: int, data: _Data, padding: int = 0) -> bytes:
         """One complete record. RFC 5246, section 6.2.3.3.
