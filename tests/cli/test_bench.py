@@ -30,9 +30,10 @@ def test_it_prints_one_object_and_nothing_else() -> None:
     report = json.loads(done.stdout)
     assert set(report["handshakes"]) == HANDSHAKES
     for row in report["handshakes"].values():
-        assert {"ours", "ssl", "floor"} <= set(row["us"])
+        assert {"ours", "ssl", "ssl_unread", "floor"} <= set(row["us"])
         assert all(figure > 0 for figure in row["us"].values())
         assert row["ratio"] == pytest.approx(row["us"]["ours"] / row["us"]["ssl"], rel=0.02)
+        assert row["unread_ratio"] == pytest.approx(row["us"]["ours"] / row["us"]["ssl_unread"], rel=0.02)
         assert all(count > 2 for count in row["checked"].values())  # the flags of each connection were looked at
     assert set(report["bulk"]) == {"tls13", "tls12"}
     assert all(figure > 0 for figure in report["encodings"]["per_s"].values())

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
+
 import pytest
 
 from resumption.constants import AlertDescription
@@ -74,3 +78,17 @@ def test_one_line_says_how_it_went(resumption: Resumption, text: str) -> None:
 )
 def test_spans_of_time_are_rounded_down(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_resumption_is_frozen_and_survives_copies_and_pickles() -> None:
+    one = Resumption(True, mechanism=Mechanism.TICKET_12, age_s=3.0, tickets_before=2, peer="a.example")
+    assert [getattr(one, field.name) for field in dataclasses.fields(Resumption)] == [
+        *(True, None, Mechanism.TICKET_12, 3.0, None, 2, "a.example")
+    ]
+    for other in (pickle.loads(pickle.dumps(one)), copy.copy(one), copy.deepcopy(one), dataclasses.replace(one)):
+        assert type(other) is Resumption
+        assert other == one
+        assert hash(other) == hash(one)
+    assert dataclasses.replace(one, peer=None) != one
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.peer = "b.example"  # type: ignore[misc]

@@ -66,20 +66,20 @@ class HmacKey:
     Immutable, so one object may be shared by threads.
     """
 
-    __slots__ = ("_inner_copy", "_outer_copy")
+    __slots__ = ("inner_copy", "outer_copy")
 
     def __init__(self, facts: HashFacts, key: bytes) -> None:
         if len(key) > facts.block_size:
             key = facts.new(key).digest()
         padded = key.ljust(facts.block_size, b"\0")
-        self._inner_copy: Callable[[], HashObject] = facts.new(padded.translate(_INNER_PAD)).copy
-        self._outer_copy: Callable[[], HashObject] = facts.new(padded.translate(_OUTER_PAD)).copy
+        self.inner_copy: Callable[[], HashObject] = facts.new(padded.translate(_INNER_PAD)).copy
+        self.outer_copy: Callable[[], HashObject] = facts.new(padded.translate(_OUTER_PAD)).copy
 
     def digest(self, data: bytes) -> bytes:
         """HMAC(key, ``data``), one whole hash length."""
-        inner = self._inner_copy()
+        inner = self.inner_copy()
         inner.update(data)
-        outer = self._outer_copy()
+        outer = self.outer_copy()
         outer.update(inner.digest())
         return outer.digest()
 

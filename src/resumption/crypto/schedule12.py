@@ -39,18 +39,24 @@ class KeyBlock(NamedTuple):
 
 def prf(key: HmacKey, seed: bytes, length: int) -> bytes:
     """``length`` bytes of P_hash; ``seed`` is the label followed by the seed proper. RFC 5246, section 5."""
-    chain = key.digest(seed)  # A(1)
-    block = key.digest(chain + seed)
+    # Written out instead of calling ``key.digest``: 16 HMACs a resumed pair, 0.1 us each.
+    inner_copy, outer_copy = key.inner_copy, key.outer_copy
+    inner = inner_copy()
+    inner.update(seed)
+    outer = outer_copy()
+    outer.update(inner.digest())
+    chain = outer.digest()  # A(1)
+    inner = inner_copy()
+    inner.update(chain + seed)
+    outer = outer_copy()
+    outer.update(inner.digest())
+    block = outer.digest()
     if length <= len(block):
         return block[:length]
-    blocks = [block]
-    have = len(block)
-    while have < length:
+    while len(block) < length:
         chain = key.digest(chain)
-        block = key.digest(chain + seed)
-        blocks.append(block)
-        have += len(block)
-    return b"".join(blocks)[:length]
+        block += key.digest(chain + seed)
+    return block[:length]
 
 
 class MasterSecret12:
