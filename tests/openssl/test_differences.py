@@ -14,7 +14,7 @@ import resumption
 from resumption import openssl as face
 from resumption.session.ledger import APPLICATION
 from resumption.session.openssl_tickets import OpenSSLTicketKeys
-from tests.handshake.pairs import TLS12, TLS13, Pair, World
+from tests.handshake.pairs import TLS12, TLS13, Pair, World, pump
 from tests.pki import Pki
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "differences.md"
@@ -392,6 +392,19 @@ def test_32_eap_fast_is_refused() -> None:
     ):
         with pytest.raises(resumption.UsageError, match="EAP-FAST"):
             refused(None, None)
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_33_a_hit_counts_when_the_handshake_is_complete(world: World, version: int) -> None:
+    with Ends(world, version) as ends:
+        ends.meet().check()
+        client, server = ends.client.connection("localhost"), ends.server.connection()
+        list(server.receive_data(client.data_to_send()))
+        assert face.SSL_CTX_sess_hits(ends.server) == 0
+        pump(client, server).check()
+        assert face.SSL_CTX_sess_hits(ends.server) == 1
+        client.free()
+        server.free()
 
 
 def test_every_row_has_its_test_and_every_test_its_row() -> None:

@@ -77,7 +77,7 @@ def check(cache: SessionCache) -> None:
     listed = list(cache)
     assert len(listed) == len(cache) == len(set(listed))
     in_tables = [slot for table in index._tables.values() for slot in table.values()]
-    in_peers = [slot for _, slot in index.peers._slots.values()]
+    in_peers = [slot for _, slot in index.peers.entries.values()]
     live = [slot for bucket in index._order._buckets.values() for slot in bucket.slots if slot.item is not None]
     assert sorted(map(id, in_tables + in_peers)) == sorted(map(id, live))
     assert {slot.item for slot in live} == set(listed)

@@ -263,8 +263,6 @@ def test_when_a_callback_raises_nobody_is_left_with_a_reference_he_does_not_know
 def test_the_index_of_peers_alone() -> None:
     peers = PeerIndex(2, 2)
     assert peers.newest(SHOP) is None
-    assert not peers.remove(ticket())
-    assert peers.slot_of(ticket()) is None
     peers.touch(SHOP)  # unknown: nothing
     assert list(peers) == []
     assert ticket() not in peers

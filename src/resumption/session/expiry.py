@@ -50,21 +50,19 @@ class _Bucket(Generic[T]):
         self.opened = False  # once emptying has begun, it is kept in order
 
     def add(self, slot: Slot[T]) -> None:
+        """Put in one that comes before the last."""
         self.live += 1
         slots = self.slots
-        if not slots or slot.expires_at >= slots[-1].expires_at:
-            slots.append(slot)
-        elif self.opened and self.in_order:
+        if self.opened and self.in_order:
             slots.insert(bisect_right(slots, slot.expires_at, self.head, key=_moment), slot)
         else:
             slots.append(slot)
             self.in_order = False
 
     def close_gaps(self) -> None:
-        """Write the list anew if most of it is holes."""
-        if len(self.slots) > 2 * self.live + _SLACK:
-            self.slots = [slot for slot in self.slots[self.head :] if slot.item is not None]
-            self.head = 0
+        """Write the list anew."""
+        self.slots = [slot for slot in self.slots[self.head :] if slot.item is not None]
+        self.head = 0
 
     def open(self) -> None:
         """Put in order what has to be handed over from the front."""
@@ -96,7 +94,12 @@ class ExpiryOrder(Generic[T]):
             heapq.heappush(self._numbers, number)
         elif not bucket.live:
             self._empty -= 1
-        bucket.add(slot)
+        slots = bucket.slots
+        if not slots or expires_at >= slots[-1].expires_at:  # the usual case: it came in order
+            slots.append(slot)
+            bucket.live += 1
+        else:
+            bucket.add(slot)
         return slot
 
     def discard(self, slot: Slot[T]) -> None:
@@ -105,9 +108,10 @@ class ExpiryOrder(Generic[T]):
             return
         slot.item = None
         bucket = self._buckets[_bucket_of(slot.expires_at)]
-        bucket.live -= 1
-        if bucket.live:
-            bucket.close_gaps()
+        bucket.live = live = bucket.live - 1
+        if live:
+            if len(bucket.slots) > 2 * live + _SLACK:
+                bucket.close_gaps()
         else:
             self._emptied(bucket)
 
@@ -149,7 +153,8 @@ class ExpiryOrder(Generic[T]):
             at += 1
         bucket.head = at
         if bucket.live:
-            bucket.close_gaps()
+            if len(slots) > 2 * bucket.live + _SLACK:
+                bucket.close_gaps()
             return False
         self._emptied(bucket)
         return True

@@ -103,20 +103,27 @@ class SessionIndex:
         who else had to leave, and how many of those for lack of room. They are unlinked and gone from here.
         """
         displaced: Session | None = None
+        number = data.version + _CLIENTS if data.role == "client" else data.version
         if peer_key is None:
-            displaced = self.like(data)
-            if displaced is not None:
+            table = self._tables.get(number)
+            before = table.get(data.session_id) if table is not None else None
+            if before is not None and (displaced := before.item) is not None:
                 self.detach(displaced)
         weight = OVERHEAD_BYTES + length
         leaving: list[Session] = []
-        while self._crowded(weight) and (first := self._order.pop_first()) is not None:
+        while (0 < self.max_size <= self.size or 0 < self.max_bytes < self.bytes + weight) and (
+            first := self._order.pop_first()
+        ) is not None:
             self._unindex(first, first.data)
             leaving.append(first)
         self.size += 1
         self.bytes += weight
         slot = self._order.add(session, data.expires_at)
         if peer_key is None:
-            self._tables.setdefault(_table_of(data), {})[data.session_id] = slot
+            table = self._tables.get(number)  # once more: it may have gone with whom it held
+            if table is None:
+                table = self._tables[number] = {}
+            table[data.session_id] = slot
             return displaced, leaving, len(leaving)
         superseded, crowded = self.peers.add(peer_key, session, slot)
         leaving += crowded
@@ -126,11 +133,7 @@ class SessionIndex:
 
     def detach(self, session: Session) -> None:
         """Take out a session that is here, and unlink it."""
-        data = session.data
-        slot = self._slot_of(session, data)
-        if slot is not None:
-            self._order.discard(slot)
-            self._unindex(session, data)
+        self.forget(session, session.data)
 
     def pop_expired(self, at: float | None, limit: int) -> list[Session]:
         """Take out at most ``limit`` sessions that are expired at ``at``, all if None; the first to expire first."""
@@ -154,33 +157,42 @@ class SessionIndex:
 
     def forget(self, session: Session, data: SessionData) -> None:
         """Take out a session that has ended; ``data`` is what it was."""
-        slot = self._slot_of(session, data)
-        if slot is not None:
-            self._order.discard(slot)
-            self._unindex(session, data)
-
-    def _crowded(self, weight: int) -> bool:
-        """Whether one more session of this weight would be too many."""
-        return 0 < self.max_size <= self.size or 0 < self.max_bytes < self.bytes + weight
+        slot: Slot[Session] | None
+        if session in self.peers.entries:
+            slot = self.peers.remove(session)
+        else:
+            number = data.version + _CLIENTS if data.role == "client" else data.version
+            table = self._tables.get(number)
+            slot = table.get(data.session_id) if table is not None else None
+            if table is None or slot is None or slot.item is not session:
+                return
+            del table[data.session_id]
+            if not table:
+                del self._tables[number]  # its memory goes with it
+        self._order.discard(slot)
+        self.size -= 1
+        self.bytes -= OVERHEAD_BYTES + content_length(data)
+        session.unlink(self._owner)
 
     def _slot_of(self, session: Session, data: SessionData) -> Slot[Session] | None:
-        slot = self.peers.slot_of(session)
-        if slot is None:
-            slot = self._tables.get(_table_of(data), _NOTHING).get(data.session_id)
-            if slot is not None and slot.item is not session:
-                return None
-        return slot
+        entry = self.peers.entries.get(session)
+        if entry is not None:
+            return entry[1]
+        slot = self._tables.get(_table_of(data), _NOTHING).get(data.session_id)
+        return slot if slot is not None and slot.item is session else None
 
     def _unindex(self, session: Session, data: SessionData) -> None:
         """The rest of taking out, for one that has left the order of expiry."""
-        if not self.peers.remove(session):
-            number = _table_of(data)
+        if session in self.peers.entries:
+            self.peers.remove(session)
+        else:
+            number = data.version + _CLIENTS if data.role == "client" else data.version
             table = self._tables[number]
             del table[data.session_id]
             if not table:
                 del self._tables[number]  # its memory goes with it
         self.size -= 1
-        self.bytes -= _weight(data)
+        self.bytes -= OVERHEAD_BYTES + content_length(data)
         session.unlink(self._owner)
 
 
@@ -193,7 +205,7 @@ def content_length(data: SessionData) -> int:
         length += len(data.peer_certificate)
     if data.hostname:
         length += len(data.hostname)
-    if data.psk_identity or data.psk_identity_hint or data.srp_username or data.peer_public_key:
+    if data.psk_identity or data.psk_identity_hint or data.srp_username or data.peer_public_key:  # hardly ever
         for fact in (data.psk_identity, data.psk_identity_hint, data.srp_username, data.peer_public_key):
             if fact:
                 length += len(fact)
@@ -205,10 +217,6 @@ def check_limit(name: str, value: int) -> int:
     if not isinstance(value, int) or value < 0:
         raise ConfigurationError(f"{name} is a whole number from 0 (without limit) up, not {value!r}")
     return value
-
-
-def _weight(data: SessionData) -> int:
-    return OVERHEAD_BYTES + content_length(data)
 
 
 def _table_of(data: SessionData) -> int:

@@ -391,7 +391,10 @@ class Counted:
         return after
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        if not getattr(self, "_count", 0):
+        try:
+            if not self._count:
+                return
+        except AttributeError:  # it was never begun
             return
         message = self._leak_message()
         self._count = 0

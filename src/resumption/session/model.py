@@ -372,7 +372,8 @@ class Session(Counted):
 
     def _end(self) -> Callable[[], None] | None:
         data, ex_data, owner = self._data, self._ex_data, self._owner
-        _wipe(self._secret)
+        secret = self._secret
+        secret[:] = bytes(len(secret))
         self._data = self._ex_data = self._owner = None
         if ex_data is None and (owner is None or data is None):
             return None

@@ -26,7 +26,7 @@ __all__ = ["PeerIndex"]
 class PeerIndex:
     """Sessions by peer, for at most ``max_peers`` peers with at most ``max_per_peer`` sessions each."""
 
-    __slots__ = ("_peers", "_slots", "max_peers", "max_per_peer")
+    __slots__ = ("_peers", "entries", "max_peers", "max_per_peer")
 
     def __init__(self, max_peers: int, max_per_peer: int) -> None:
         if max_peers < 1 or max_per_peer < 1:
@@ -36,18 +36,13 @@ class PeerIndex:
         self.max_peers: Final = max_peers
         self.max_per_peer: Final = max_per_peer
         self._peers: OrderedDict[bytes, list[Session]] = OrderedDict()  # the peer that was used last comes last
-        self._slots: dict[Session, tuple[bytes, Slot[Session]]] = {}
+        self.entries: dict[Session, tuple[bytes, Slot[Session]]] = {}  # by session: its peer and its slot. To be read
 
     def __contains__(self, session: Session) -> bool:
-        return session in self._slots
+        return session in self.entries
 
     def __iter__(self) -> Iterator[Session]:
-        return iter(self._slots)
-
-    def slot_of(self, session: Session) -> Slot[Session] | None:
-        """The slot of ``session``, None if it is not here."""
-        entry = self._slots.get(session)
-        return entry[1] if entry is not None else None
+        return iter(self.entries)
 
     def count(self, peer_key: bytes) -> int:
         """How many sessions of this peer there are."""
@@ -75,7 +70,7 @@ class PeerIndex:
         while at and sessions[at - 1].data.time > data.time:
             at -= 1
         sessions.insert(at, session)
-        self._slots[session] = (peer_key, slot)
+        self.entries[session] = (peer_key, slot)
         surplus = len(sessions) - len(superseded) - self.max_per_peer
         crowded: list[Session] = []
         if surplus > 0:
@@ -91,16 +86,13 @@ class PeerIndex:
 
     def move(self, session: Session, slot: Slot[Session]) -> None:
         """Remember another slot for a session that is here."""
-        self._slots[session] = (self._slots[session][0], slot)
+        self.entries[session] = (self.entries[session][0], slot)
 
-    def remove(self, session: Session) -> bool:
-        """Take ``session`` out; False if it is not here."""
-        entry = self._slots.pop(session, None)
-        if entry is None:
-            return False
-        peer_key = entry[0]
+    def remove(self, session: Session) -> Slot[Session]:
+        """Take ``session`` out, which is here. Returns its slot."""
+        peer_key, slot = self.entries.pop(session)
         sessions = self._peers[peer_key]
         sessions.remove(session)
         if not sessions:
             del self._peers[peer_key]
-        return True
+        return slot

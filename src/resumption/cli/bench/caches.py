@@ -12,8 +12,9 @@ import ctypes
 import ctypes.util
 import gc
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -62,6 +63,20 @@ def _id_of(number: int) -> bytes:
     return number.to_bytes(8, "little") + b"id of a benchmark session"[:24].ljust(24, b".")
 
 
+def _progress(text: str) -> None:
+    sys.stderr.write(f"resumption: {text}\n")
+    sys.stderr.flush()
+
+
+def _numbers(side: str, count: int) -> Iterator[int]:
+    """0 to ``count`` - 1, saying at each tenth how far it is."""
+    step = max(1, count // 10)
+    for number in range(count):
+        if number % step == 0:
+            _progress(f"{side}: {number:,} of {count:,} sessions added")
+        yield number
+
+
 def _per_s(count: int, work: Callable[[], object]) -> int:
     start = time.process_time()
     work()
@@ -86,13 +101,14 @@ def _ours(count: int) -> dict[str, Any]:
     data = SessionData(version=_TLS12, cipher=_SUITE, time=now, timeout=7_200, role="server")
 
     def fill() -> None:
-        for number in range(count):
+        for number in _numbers("ours", count):
             session = Session.create(data.replaced(session_id=_id_of(number), time=now + number / count), _SECRET)
             holding.add(session)
             session.free()
 
     added = _per_s(count, fill)
     grown = _resident() - before
+    _progress("ours: looking up, removing, flushing")
     ids = [_id_of(number * 7919 % count) for number in range(min(_SAMPLE, count))]
 
     def look() -> None:
@@ -175,13 +191,14 @@ def _openssl(count: int) -> dict[str, Any] | None:
         return session
 
     def fill() -> None:
-        for number in range(count):
+        for number in _numbers("openssl", count):
             session = make(number)
             ssl.SSL_CTX_add_session(context, session)
             ssl.SSL_SESSION_free(session)
 
     added = _per_s(count, fill)
     grown = _resident() - before
+    _progress("openssl: looking up, removing, flushing")
     table = ssl.SSL_CTX_sessions(context)
     templates = [make(number * 7919 % count) for number in range(min(_SAMPLE, count))]
     found: list[Any] = []
