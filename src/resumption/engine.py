@@ -315,12 +315,16 @@ class Engine(EarlyDataOwner):
 
     def warn(self, description: AlertDescription) -> None:
         """Send a warning alert; the connection goes on. For states. Counted, as the peer can provoke it at will."""
+        self.count_renegotiation()
+        self._send_warning(description)
+
+    def count_renegotiation(self) -> None:
+        """The peer asked for a renegotiation. For states. Raises `TooManyMessages` past the limit."""
         self._renegotiations += 1
         if self._renegotiations > self._config.max_renegotiation_attempts:
             raise TooManyMessages(
                 f"the peer tried to renegotiate more than {self._config.max_renegotiation_attempts} times"
             )
-        self._send_warning(description)
 
     def ask(self, question: Question[Any]) -> None:
         """Ask the context, then the driver. For states."""

@@ -110,7 +110,7 @@ def test_13_seals_as_the_formula(suite: SuiteFacts) -> None:
         assert opener.open(*cut(record)) == (DATA, data)
 
 
-@pytest.mark.proves("5246:6.1:2", "5246:6.1:3")
+@pytest.mark.proves("5246:6.1:2", "5246:6.1:3", "5246:6.1:1")
 @every_suite12
 def test_12_seals_as_the_formula(suite: SuiteFacts) -> None:
     key, iv = bytes(range(suite.key_length)), bytes(range(100, 100 + suite.iv_length))

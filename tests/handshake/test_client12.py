@@ -127,7 +127,7 @@ def test_a_client_without_tls12_refuses_it(world: World) -> None:
     server12_for(world, minimum_version=TLS13).say_hello().refused(ProtocolVersionUnsupported)
 
 
-@pytest.mark.proves("7627:5.1:1", "5246:6.1:2", "5246:6.1:3", "5246:7.1:1", "5246:7.4.9:2", "8422:2.1:2")
+@pytest.mark.proves("7627:5.1:1", "5246:6.1:2", "5246:6.1:3", "5246:7.1:1", "5246:7.4.9:2", "8422:2.1:2", "5246:7.1:2")
 @pytest.mark.parametrize("suite", [ECDSA_SUITE, ECDSA_SUITE_384, 0xCCA9])
 def test_every_suite_works(world: World, suite: int) -> None:
     peer = Server12(Connection(world.client_config(), server_name="localhost"), certified(world.leaf), suite=suite)

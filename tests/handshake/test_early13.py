@@ -108,6 +108,7 @@ def stage(world: World) -> Stage:
 # --- both together ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("9846:4.3.11.3:1")
 def test_early_data_comes_before_everything_else_and_apart_from_it(stage: Stage) -> None:
     client, server = stage.back(stage.ticket()), Connection(stage.server)
     assert client.early_data == EarlyData()
@@ -337,6 +338,7 @@ def test_f89_only_the_first_identity_counts(stage: Stage) -> None:
     refused(peer.say_early_hello(), EarlyReason.NOT_FIRST)
 
 
+@pytest.mark.proves("9846:E.3:1")
 def test_f89_another_version_has_no_early_data(stage: Stage) -> None:
     server = Connection(stage.world.server_config(maximum_version=TLS12))
     client = stage.back(stage.ticket())

@@ -586,6 +586,7 @@ def test_a_logged_secret_is_the_secret(world: World) -> None:
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("5246:6.2.1:3")
 @both_versions
 @pytest.mark.parametrize("size", [1, 2**14, 2**14 + 1, 100_000])
 def test_data_of_any_size_arrives_whole(world: World, version: int, size: int) -> None:

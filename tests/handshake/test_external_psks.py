@@ -54,6 +54,7 @@ def served(pair: Pair, identity: bytes = NAME) -> None:
     pair.talk()
 
 
+@pytest.mark.proves("9846:F.1:1")
 @pytest.mark.parametrize("hash", ["sha256", "sha384"])
 @pytest.mark.parametrize("length", [16, 32, 48, 64, 200])
 def test_a_key_serves_in_place_of_certificates(world: World, hash: str, length: int) -> None:
@@ -104,6 +105,7 @@ def test_a_key_serves_after_a_retry(world: World, hash: str) -> None:
     served(meet(world, psk, theirs(psk), groups=(P256,)))
 
 
+@pytest.mark.proves("9846:2.2:1", "9846:4.3.11:2")
 def test_a_suite_of_the_key_s_hash_is_chosen(world: World) -> None:
     psk = ours(hash="sha384")
     pair = meet(world, psk, theirs(psk), suites=(0x1301, 0x1302))
@@ -114,6 +116,7 @@ def test_a_suite_of_the_key_s_hash_is_chosen(world: World) -> None:
     assert pair.server.resumption.reason is Reason.OTHER_HASH
 
 
+@pytest.mark.proves("9846:F.1:1", "9846:4.4.2:7")
 def test_a_server_that_asks_for_client_certificates_takes_no_key(world: World) -> None:
     identity = world.pki.client
     for auth in ("optional", "required"):
@@ -233,6 +236,7 @@ def test_the_age_of_an_external_key_is_zero_also_in_a_second_hello(world: World)
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("9846:4.7.1:1")
 def test_sessions_of_external_keys_are_not_published(world: World) -> None:
     server = world.server_context(psks=theirs())
     client = world.client_context(psk=ours())

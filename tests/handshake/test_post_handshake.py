@@ -268,6 +268,7 @@ def test_a_certificate_of_a_stranger_ends_the_connection(world: World, other_cli
     assert isinstance(pair.pump().server_error, UnknownCA)
 
 
+@pytest.mark.proves("9846:4.4.2:2", "9846:4.7.2:4")
 def test_several_requests_are_each_answered(world: World, pki: Pki) -> None:
     _, pair = ready(world, later(world), identity=pki.client)
     for _ in range(3):
@@ -291,6 +292,7 @@ def test_exporters_stay_what_they_were(world: World, pki: Pki) -> None:
     assert pair.client.export_keying_material(b"label", b"", 32) == before
 
 
+@pytest.mark.proves("9846:4.3.6:1")
 def test_asking_needs_an_offer_and_a_configuration(world: World) -> None:
     pair = world.meet(world.client_context(), later(world)).check()
     with pytest.raises(UsageError, match="did not offer"):
@@ -389,6 +391,7 @@ def test_the_forger_can_answer_as_it_should(forger: Forger) -> None:
     assert any(isinstance(event, PeerAuthenticated) for event in events)
 
 
+@pytest.mark.proves("9846:4.7.2:4")
 def test_the_forger_may_take_its_time_but_not_speak_of_other_things(forger: Forger) -> None:
     forger.say(forger.certificate())
     assert forger.heard()[1] is None

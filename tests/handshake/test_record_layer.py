@@ -212,7 +212,7 @@ def test_application_data_is_never_sent_unprotected(world: World) -> None:
     server13_for(world).give(record(DATA, b"x")).refused(UnexpectedMessage)
 
 
-@pytest.mark.proves("9846:5.2:1", "9846:5.2:2", "9846:5.2:5")
+@pytest.mark.proves("9846:5.2:1", "9846:5.2:2", "9846:5.2:5", "5246:6.2.3:1")
 def test_a_protected_record_above_its_limit_is_record_overflow(world: World) -> None:
     connected(world).give(b"\x17\x03\x03\x41\x01").refused(RecordOverflow)
     assert connected(world).give(b"\x17\x03\x03\x41\x00").error is None

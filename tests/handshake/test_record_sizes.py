@@ -158,6 +158,7 @@ def test_a_client_that_asks_for_both_means_the_limit(world: World) -> None:
     assert FRAGMENT not in peer12.read_hello().extensions
 
 
+@pytest.mark.proves("6066:4:5", "6066:4:6")
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("length", FRAGMENT_MODES)
 def test_a_fragment_length_holds_in_both_directions_and_for_the_session(
@@ -224,6 +225,7 @@ def test_a_server_that_changes_the_fragment_length_of_a_session_is_refused(world
     session.free()
 
 
+@pytest.mark.proves("6066:4:3")
 @pytest.mark.parametrize("body", [b"\0", b"\5", b"\xff"])
 def test_a_fragment_length_that_is_not_defined_is_illegal_parameter(world: World, body: bytes) -> None:
     client13_for(world).say_hello(add={FRAGMENT: body}).refused(IllegalParameter)

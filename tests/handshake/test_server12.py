@@ -156,7 +156,7 @@ def test_no_protocol_in_common_is_fatal(world: World) -> None:
 
 
 @pytest.mark.proves(
-    "7627:5.1:1", "5246:6.1:2", "5246:6.1:3", "5246:7.1:1", "5246:7.4.9:2", "8422:2.1:2", "5246:7.4.2:1"
+    "7627:5.1:1", "5246:6.1:2", "5246:6.1:3", "5246:7.1:1", "5246:7.4.9:2", "8422:2.1:2", "5246:7.4.2:1", "5246:7.1:2"
 )
 @pytest.mark.parametrize("suite", [ECDSA_SUITE, ECDSA_SUITE_384, 0xCCA9])
 def test_every_suite_works(world: World, suite: int) -> None:

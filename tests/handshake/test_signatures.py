@@ -73,7 +73,16 @@ def fits(scheme: int, name: str, version: int) -> bool:
 @pytest.mark.interop
 @both_versions
 @pytest.mark.parametrize("name", KEYS)
-@pytest.mark.proves("9846:4.3.3:1", "9846:4.3.3:5", "9846:4.3.3:7", "9846:4.3.3:15", "9846:4.3.3:16")
+@pytest.mark.proves(
+    "9846:4.3.3:1",
+    "9846:4.3.3:5",
+    "9846:4.3.3:7",
+    "9846:4.3.3:15",
+    "9846:4.3.3:16",
+    "9846:4.3.3:12",
+    "8422:5.9:3",
+    "8422:5.9:4",
+)
 def test_a_server_signs_with_every_scheme_that_fits_its_key_and_with_no_other(
     world: World, pki: Pki, version: int, name: str, request: pytest.FixtureRequest
 ) -> None:
@@ -87,6 +96,7 @@ def test_a_server_signs_with_every_scheme_that_fits_its_key_and_with_no_other(
             assert isinstance(pair.took.server_error, HandshakeFailure), S(scheme).name
 
 
+@pytest.mark.proves("5246:7.4.8:3", "8422:5.9:3", "8422:5.9:4")
 @pytest.mark.interop
 @both_versions
 @pytest.mark.parametrize("name", KEYS)
@@ -148,7 +158,7 @@ def test_the_list_for_certificates_is_that_for_signatures_unless_it_is_there(wor
 
 
 @both_versions
-@pytest.mark.proves("9846:4.5.1.2:5")
+@pytest.mark.proves("9846:4.5.1.2:5", "5246:7.4.2:14")
 def test_a_server_shows_the_chain_that_is_signed_as_the_client_asks(world: World, pki: Pki, version: int) -> None:
     first, second = pki.server(issuer=pki.rsa_root), pki.server(issuer=pki.root)  # both with P-256 keys
     servers = world.server_config(certified_keys=(certified(first), certified(second)), maximum_version=version)
@@ -210,6 +220,7 @@ def meet12(world: World, client: dict[str, Any], server: dict[str, Any]) -> Pair
     return world.meet(world.client_config(**client), world.server_config(**server, maximum_version=TLS12))
 
 
+@pytest.mark.proves("5246:7.4.2:13", "8422:5.3:3", "8422:5.1:3")
 def test_a_tls12_server_does_not_show_a_key_on_a_curve_that_the_client_did_not_list(world: World, pki: Pki) -> None:
     """RFC 8422, section 5.3."""
     p384, p256 = certified(pki.ecdsa_p384), certified(pki.ecdsa_p256)
@@ -228,6 +239,7 @@ def test_a_tls12_client_refuses_a_key_on_a_curve_that_it_did_not_list(world: Wor
     peer.say_certificate(*pki.ecdsa_p384.chain_der).refused(IllegalParameter)
 
 
+@pytest.mark.proves("5246:7.4.4:2", "5246:7.4.6:2", "8422:3.1:1", "8422:5.6:1")
 @pytest.mark.parametrize(
     ("types", "leaf", "shows"),
     [
@@ -247,7 +259,7 @@ def test_a_tls12_client_shows_only_a_key_of_a_type_that_was_asked_for(
     assert (H.certificate_verify in [raw[0] for raw in peer.flight]) is shows
 
 
-@pytest.mark.proves("9846:4.3.3:13", "9846:4.3.3:14")
+@pytest.mark.proves("9846:4.3.3:13", "9846:4.3.3:14", "9846:4.3.3:10")
 def test_sha1_is_neither_offered_nor_taken(world: World) -> None:
     assert not {0x0201, 0x0203} & SCHEMES.keys()
     for scheme in (0x0201, 0x0203):

@@ -156,6 +156,7 @@ def test_a_response_is_shown_to_who_asks(world: World, leaf: Credential, version
     assert meet(world, version, lambda: None).check().client.ocsp_response is None
 
 
+@pytest.mark.proves("6066:8:5")
 @both_versions
 @pytest.mark.parametrize("what", ["stale", "unknown", "by a stranger"])
 @pytest.mark.parametrize("policy", ["check", "require"])

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from resumption.crypto.names import Address, ServerName, name_matches
+from resumption.crypto.own_chains import check_own_chain
 from resumption.crypto.signatures import MIN_RSA_BITS, PrivateKey, PublicKey, schemes_for_key, sign
 from resumption.errors import BadCertificate, CertificateError, ConfigurationError, UnsupportedCertificate
 
@@ -332,6 +333,7 @@ class CertifiedKey:
     @classmethod
     def _made(cls, chain: tuple[bytes, ...], key: PrivateKey | None, signer: Signer | None) -> CertifiedKey:
         leaf = facts_of(chain[0])
+        check_own_chain(leaf.signs, map(parse_certificate, chain))
         schemes13 = schemes_for_key(leaf.public_key, _TLS13, rsassa_pss=leaf.rsassa_pss)
         schemes12 = schemes_for_key(leaf.public_key, _TLS12, rsassa_pss=leaf.rsassa_pss)
         if not schemes13:

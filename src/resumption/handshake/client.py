@@ -42,6 +42,7 @@ from resumption.session.verdicts import Reason
 from resumption.wire import extensions
 from resumption.wire.grease import grease_for
 from resumption.wire.messages import ClientHello, ServerHello
+from resumption.wire.messages12 import HelloRequest
 from resumption.wire.templates import pack_one_key_share, pack_one_pre_shared_key
 
 __all__ = ["ExpectSecondServerHello", "ExpectServerHello", "start_client"]
@@ -254,6 +255,14 @@ class ExpectServerHello(State):
             return self._retry(message, raw, out)
         transcript = Transcript(facts.hash, self.hello_raw, raw)
         return client13.on_server_hello(self.offered, message, transcript, out)
+
+    @on(HelloRequest)
+    def on_hello_request(self, message: HelloRequest, raw: bytes, out: Output) -> ExpectServerHello:
+        """Ignored where the server may be one of TLS 1.2, which may say it at any time. RFC 5246, section 7.4.1.1."""
+        if self.offered.config.minimum_version > _TLS12:
+            raise UnexpectedMessage("hello_request came in a TLS 1.3 handshake")
+        out.count_renegotiation()
+        return self
 
     def _retry(self, message: ServerHello, raw: bytes, out: Output) -> ExpectSecondServerHello:
         """Answer a HelloRetryRequest with a second hello. RFC 9846, section 4.2.4 [8446: 4.1.4]."""

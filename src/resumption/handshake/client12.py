@@ -31,13 +31,14 @@ from resumption.handshake.client_flight12 import (
 )
 from resumption.handshake.credentials import RequestedCertificate
 from resumption.handshake.established12 import (
+    ClientHandshaking12,
     RecordedTranscript,
     fits_suite,
     usable_schemes,
 )
 from resumption.handshake.offer import Offered
 from resumption.handshake.record_sizes import granted
-from resumption.handshake.state import Output, State, Transcript, on
+from resumption.handshake.state import Output, Transcript, on
 from resumption.handshake.status import NOTHING_SHOWN, Shown, judge_status
 from resumption.session.gate import Answer, accepted
 from resumption.session.verdicts import Reason
@@ -168,7 +169,7 @@ def _check_renegotiation(received: dict[int, bytes]) -> None:
 
 
 @frozen
-class ExpectCertificate(State):
+class ExpectCertificate(ClientHandshaking12):
     """Awaiting the server's chain. RFC 5246, section 7.4.2."""
 
     hellos: Hellos
@@ -198,7 +199,7 @@ class ExpectCertificate(State):
 
 
 @frozen
-class ExpectKeyExchange(State):
+class ExpectKeyExchange(ClientHandshaking12):
     """Awaiting the signed share of the server, and before it what it promised of a status. RFC 8422, section 5.4."""
 
     hellos: Hellos
@@ -248,7 +249,7 @@ class ExpectKeyExchange(State):
 
 
 @frozen
-class ExpectRequestOrDone(State):
+class ExpectRequestOrDone(ClientHandshaking12):
     """Awaiting CertificateRequest or ServerHelloDone. RFC 5246, sections 7.4.4 and 7.4.5."""
 
     hellos: Hellos
@@ -286,7 +287,7 @@ class ExpectRequestOrDone(State):
 
 
 @frozen
-class ExpectServerHelloDone(State):
+class ExpectServerHelloDone(ClientHandshaking12):
     """Awaiting the end of the server's flight, after it asked for our certificate."""
 
     hellos: Hellos

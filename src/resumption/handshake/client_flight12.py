@@ -19,13 +19,14 @@ from resumption.frozen import frozen
 from resumption.handshake.credentials import RequestedCertificate
 from resumption.handshake.established12 import (
     ClientConnected,
+    ClientHandshaking12,
     Exporter,
     Keys,
     RecordedTranscript,
 )
 from resumption.handshake.events import NeedSignature
 from resumption.handshake.offer import Lineage, Offered
-from resumption.handshake.state import AwaitingAnswer, Output, State, Transcript, on
+from resumption.handshake.state import AwaitingAnswer, Output, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
 from resumption.session.gate import mechanism_of
 from resumption.session.model import SessionData
@@ -204,7 +205,7 @@ class Progress:
 
 
 @frozen
-class ExpectTicket(State):
+class ExpectTicket(ClientHandshaking12):
     """Awaiting the NewSessionTicket that the ServerHello promised. RFC 5077, section 3.3."""
 
     progress: Progress
@@ -229,7 +230,7 @@ class ExpectTicket(State):
 
 
 @frozen
-class ExpectChangeCipherSpec(State):
+class ExpectChangeCipherSpec(ClientHandshaking12):
     """Awaiting the server's change_cipher_spec: the keys exist, so it can be obeyed. RFC 5246, section 7.1."""
 
     progress: Progress
@@ -241,7 +242,7 @@ class ExpectChangeCipherSpec(State):
 
 
 @frozen
-class ExpectFinished(State):
+class ExpectFinished(ClientHandshaking12):
     """Awaiting the server's Finished. RFC 5246, section 7.4.9."""
 
     progress: Progress

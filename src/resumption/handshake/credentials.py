@@ -1,6 +1,6 @@
 """What a server's CertificateRequest says, and which of a client's certificates answers it best.
 
-RFC 9846, sections 4.3.4 and 4.4.2 [8446: 4.2.4, 4.3.2]; RFC 5246, section 7.4.4.
+RFC 9846, sections 4.3.4, 4.3.5 and 4.4.2 [8446: 4.2.4, 4.2.5, 4.3.2]; RFC 5246, section 7.4.4.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import CertifiedKey
+from resumption.crypto.oid_filters import OidFilters, check_filters, matches
 from resumption.errors import MissingExtension
 from resumption.handshake.placement import Place, check_request
 from resumption.wire import extensions
@@ -20,6 +21,7 @@ __all__ = ["RequestedCertificate", "choose_credential", "read_request"]
 _SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
 _SIGNATURE_ALGORITHMS_CERT = int(ExtensionType.signature_algorithms_cert)
 _AUTHORITIES = int(ExtensionType.certificate_authorities)
+_OID_FILTERS = int(ExtensionType.oid_filters)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 
 
@@ -29,7 +31,7 @@ class RequestedCertificate:
 
     ``version`` is the connection's; ``schemes`` are the signature schemes that the server can check, ``authorities``
     the names (DER) of the CAs that it says it trusts, empty if it says nothing. ``context`` names a request that came
-    after the handshake; it is empty within one.
+    after the handshake; it is empty within one. ``filters`` are extensions that the certificate must have.
     """
 
     version: int
@@ -37,9 +39,13 @@ class RequestedCertificate:
     authorities: tuple[bytes, ...]
     context: bytes = b""
     extensions: frozenset[int] = frozenset()  # what the answer may hold
+    filters: OidFilters = ()
 
     def scheme_for(self, key: CertifiedKey) -> int | None:
-        """The best scheme that ``key`` can sign with and the server can check; None if there is none."""
+        """The best scheme that ``key`` can sign with and the server can check; None if there is none, or if the
+        certificate is not one of those that the server filters for."""
+        if self.filters and not matches(key.chain[0], self.filters):
+            return None
         for scheme in key.schemes13 if self.version == _TLS13 else key.schemes12:
             if scheme in self.schemes:
                 return scheme
@@ -47,7 +53,7 @@ class RequestedCertificate:
 
 
 def read_request(message: CertificateRequest) -> RequestedCertificate:
-    """The request of TLS 1.3. Raises `MissingExtension` without signature_algorithms."""
+    """The request of TLS 1.3. Raises `MissingExtension` without signature_algorithms, and as `check_filters` does."""
     bodies = message.extensions
     check_request(bodies, Place.CR)
     if _SIGNATURE_ALGORITHMS not in bodies:
@@ -57,12 +63,17 @@ def read_request(message: CertificateRequest) -> RequestedCertificate:
     authorities: tuple[bytes, ...] = ()
     if _AUTHORITIES in bodies:
         authorities = tuple(extensions.parse_certificate_authorities(bodies[_AUTHORITIES]))
+    filters: OidFilters = ()
+    if _OID_FILTERS in bodies:
+        filters = tuple(extensions.parse_oid_filters(bodies[_OID_FILTERS]))
+        check_filters(filters)
     return RequestedCertificate(
         _TLS13,
         extensions.parse_signature_algorithms(bodies[_SIGNATURE_ALGORITHMS]),
         authorities,
         message.certificate_request_context,
         frozenset(bodies),
+        filters,
     )
 
 

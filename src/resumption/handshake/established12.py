@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from resumption.constants import AlertDescription
 from resumption.crypto.hashes import HashFacts
@@ -19,6 +19,7 @@ from resumption.wire.messages import ClientHello
 
 __all__ = [
     "ClientConnected",
+    "ClientHandshaking12",
     "Exporter",
     "Keys",
     "RecordedTranscript",
@@ -103,6 +104,18 @@ class Exporter:
         if not self.extended_master_secret:
             raise UsageError("this connection has no extended master secret: its exports would not be its own")
         return self.master.exporter(label, self.client_random, self.server_random, context, length)
+
+
+class ClientHandshaking12(State):
+    """A state of a client that awaits something else than a HelloRequest, which may come at any time."""
+
+    __slots__ = ()
+
+    @on(messages12.HelloRequest)
+    def on_hello_request(self, message: messages12.HelloRequest, raw: bytes, out: Output) -> Self:
+        """Ignored, and not in the transcript: we are negotiating. RFC 5246, section 7.4.1.1."""
+        out.count_renegotiation()
+        return self
 
 
 class _Connected(State):

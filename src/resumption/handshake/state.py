@@ -120,6 +120,9 @@ class Output(Protocol):
     def warn(self, description: AlertDescription) -> None:
         """Queue a warning alert; the connection goes on. TLS 1.2 only."""
 
+    def count_renegotiation(self) -> None:
+        """The peer asked for a renegotiation: harmless, but not in any number."""
+
     def log_secret(self, label: str, client_random: bytes, secret: bytes) -> None:
         """Write a secret to the key log. Only called where ``config.log_secrets`` is on."""
 
