@@ -29,5 +29,5 @@ def check_own_chain(signs: bool | None, chain: Iterable[x509.Certificate]) -> No
     for certificate in chain:
         if certificate.signature_algorithm_oid in _BROKEN and certificate.issuer != certificate.subject:
             raise ConfigurationError(
-                "a certificate of the chain is signed with SHA-1 or MD5, which nobody takes any more: have it issued anew"
+                "a certificate of the chain is signed with SHA-1 or MD5, which nobody takes: have it issued anew"
             )
