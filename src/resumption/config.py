@@ -40,6 +40,7 @@ from resumption.session.tickets import TicketProtection
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions
 from resumption.wire.grease import Grease
+from resumption.wire.records import DEFAULT_MESSAGE_LIMIT
 from resumption.wire.templates import ClientHelloTemplate, constant_extensions
 
 __all__ = ["FRAGMENT_MODES", "ClientConfig", "Config", "ServerConfig"]
@@ -74,7 +75,7 @@ class Config:
     id_context: bytes = b""
     policy_epoch: int = 0
     middlebox_compatibility: bool = True
-    max_message_length: int = 2**17  # bytes of one handshake message
+    max_message_length: int = DEFAULT_MESSAGE_LIMIT  # bytes of one handshake message
     max_post_handshake_messages: int = 100  # per connection and hour
     max_key_updates: int = 100  # of the peer's, per connection and hour
     max_empty_records: int = 32  # in a row, change_cipher_spec records among them

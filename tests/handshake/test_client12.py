@@ -196,12 +196,15 @@ def test_an_empty_certificate_message_is_a_decode_error(world: World) -> None:
 
 @pytest.mark.proves("5246:7.4.9:1")
 @pytest.mark.parametrize("verify_data", [bytes(12), b"", b"x" * 11, b"x" * 13, bytes(32)], ids=len)
-def test_a_wrong_finished_is_a_decrypt_error(world: World, verify_data: bytes) -> None:
+def test_a_wrong_finished_is_a_decrypt_error_and_one_of_another_length_a_decode_error(
+    world: World, verify_data: bytes
+) -> None:
+    error = DecryptError if len(verify_data) == 12 else DecodeError
     peer = server12_for(world).say_hello().say_certificate().say_key_exchange().say_done().say_ccs()
-    peer.say(message(H.finished, verify_data)).refused(DecryptError)
+    peer.say(message(H.finished, verify_data)).refused(error)
     peer = server12_for(world, resumed=True)
     peer.say_hello(master=peer.secret).say_ccs()
-    peer.say(message(H.finished, verify_data)).refused(DecryptError)
+    peer.say(message(H.finished, verify_data)).refused(error)
 
 
 def test_f46_change_cipher_spec_in_the_middle_of_a_message_is_unexpected(world: World) -> None:

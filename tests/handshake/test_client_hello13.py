@@ -213,12 +213,15 @@ def test_a_server_without_the_psk_cannot_finish(world: World) -> None:
 
 @pytest.mark.proves("9846:4.5.3:1")
 @pytest.mark.parametrize("verify_data", [bytes(32), b"", b"x" * 31, b"x" * 33, bytes(12)], ids=len)
-def test_a_wrong_finished_is_a_decrypt_error(world: World, verify_data: bytes) -> None:
+def test_a_wrong_finished_is_a_decrypt_error_and_one_of_another_length_a_decode_error(
+    world: World, verify_data: bytes
+) -> None:
+    error = DecryptError if len(verify_data) == 32 else DecodeError
     for resumed in (False, True):
         peer = server13_for(world, resumed=resumed).say_hello().say_extensions()
         if not resumed:
             peer.say_certificate().say_verify()
-        peer.say(b"\x14" + len(verify_data).to_bytes(3) + verify_data).refused(DecryptError)
+        peer.say(b"\x14" + len(verify_data).to_bytes(3) + verify_data).refused(error)
 
 
 # --- EncryptedExtensions ---------------------------------------------------------------------------------------------

@@ -288,7 +288,7 @@ def test_errors_name_the_extension() -> None:
 class TestServerName:
     @pytest.mark.parametrize("name", [b"", b"a\0b", b"caf\xc3\xa9", b"caf\xe9", b"line\nbreak", b"\x7f", b"\x1b[2J"])
     def test_a_host_name_is_printable_ascii(self, name: bytes) -> None:
-        with pytest.raises(DecodeError, match="server_name"):
+        with pytest.raises(IllegalParameter if name else DecodeError, match="server_name"):
             e.parse_server_name(vec(2, b"\0" + vec(2, name)))
 
     @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ class TestServerName:
     @pytest.mark.proves("6066:3:2")
     def test_there_is_at_most_one_host_name(self) -> None:
         host = b"\0" + vec(2, b"shop.example")
-        with pytest.raises(DecodeError, match="2 host names"):
+        with pytest.raises(IllegalParameter, match="2 host names"):
             e.parse_server_name(vec(2, host, host))
 
     def test_other_types_of_name_are_skipped(self) -> None:

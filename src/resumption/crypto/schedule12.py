@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from resumption.crypto.hashes import HashFacts, HmacKey
 from resumption.crypto.suites import SuiteFacts
-from resumption.errors import ConfigurationError, DecryptError
+from resumption.errors import ConfigurationError, DecodeError, DecryptError
 
 __all__ = ["MASTER_SECRET_LENGTH", "VERIFY_DATA_LENGTH", "KeyBlock", "MasterSecret12", "prf"]
 
@@ -57,6 +57,13 @@ def prf(key: HmacKey, seed: bytes, length: int) -> bytes:
         chain = key.digest(chain)
         block += key.digest(chain + seed)
     return block[:length]
+
+
+def _check_finished(expected: bytes, received: bytes, whose: str) -> None:
+    if len(received) != len(expected):
+        raise DecodeError(f"the {whose}'s Finished has {len(received)} bytes instead of {len(expected)}")
+    if not compare_digest(expected, received):
+        raise DecryptError(f"the {whose}'s Finished does not verify")
 
 
 class MasterSecret12:
@@ -111,14 +118,12 @@ class MasterSecret12:
         return prf(self._key, b"server finished" + transcript_hash, VERIFY_DATA_LENGTH)
 
     def check_client_finished(self, transcript_hash: bytes, received: bytes) -> None:
-        """Check the client's Finished in constant time. Raises `DecryptError`. RFC 5246, section 7.4.9."""
-        if not compare_digest(self.client_verify_data(transcript_hash), received):
-            raise DecryptError("the client's Finished does not verify")
+        """Check the client's Finished in constant time. Raises `DecryptError`, or `DecodeError` for another length."""
+        _check_finished(self.client_verify_data(transcript_hash), received, "client")
 
     def check_server_finished(self, transcript_hash: bytes, received: bytes) -> None:
-        """Check the server's Finished in constant time. Raises `DecryptError`. RFC 5246, section 7.4.9."""
-        if not compare_digest(self.server_verify_data(transcript_hash), received):
-            raise DecryptError("the server's Finished does not verify")
+        """Check the server's Finished in constant time. Raises `DecryptError`, or `DecodeError` for another length."""
+        _check_finished(self.server_verify_data(transcript_hash), received, "server")
 
     def exporter(
         self, label: bytes, client_random: bytes, server_random: bytes, context: bytes | None, length: int

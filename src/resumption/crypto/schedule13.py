@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 
 from resumption.crypto.hashes import SHA256, SHA384, HashFacts, HmacKey, hmac_once, hmac_pair
 from resumption.crypto.suites import SuiteFacts
-from resumption.errors import ConfigurationError, DecryptError
+from resumption.errors import ConfigurationError, DecodeError, DecryptError
 
 __all__ = [
     "BinderKind",
@@ -147,9 +147,11 @@ def _export(facts: HashFacts, secret: bytes, label: bytes, context: bytes, lengt
     return expand_label(facts, secret, b"exporter", facts.digest(context), length)
 
 
-def _check_verify_data(expected: bytes, received: bytes, what: str) -> None:
+def _check_finished(expected: bytes, received: bytes, whose: str) -> None:
+    if len(received) != len(expected):
+        raise DecodeError(f"the {whose}'s Finished has {len(received)} bytes instead of {len(expected)}")
     if not compare_digest(expected, received):
-        raise DecryptError(f"{what} does not verify")
+        raise DecryptError(f"the {whose}'s Finished does not verify")
 
 
 class EarlySecret:
@@ -184,7 +186,8 @@ class EarlySecret:
 
     def verify_binder(self, transcript_hash: bytes, binder: bytes, *, kind: BinderKind = "resumption") -> None:
         """Check the client's ``binder`` in constant time. Raises `DecryptError`. RFC 9846, section 4.3.11."""
-        _check_verify_data(self.binder(transcript_hash, kind=kind), binder, "the PSK binder")
+        if not compare_digest(self.binder(transcript_hash, kind=kind), binder):
+            raise DecryptError("the PSK binder does not verify")
 
     def client_early_traffic_secret(self, transcript_hash: bytes) -> bytes:
         """The secret of 0-RTT records; ``transcript_hash`` is that of the ClientHello. RFC 9846, section 7.1."""
@@ -238,12 +241,12 @@ class HandshakeSecrets:
         return verify_data(self.hash, self.server_handshake_traffic_secret, transcript_hash)
 
     def check_client_finished(self, transcript_hash: bytes, received: bytes) -> None:
-        """Check the client's Finished in constant time. Raises `DecryptError`. RFC 9846, section 4.5.3."""
-        _check_verify_data(self.client_verify_data(transcript_hash), received, "the client's Finished")
+        """Check the client's Finished in constant time. Raises `DecryptError`, or `DecodeError` for another length."""
+        _check_finished(self.client_verify_data(transcript_hash), received, "client")
 
     def check_server_finished(self, transcript_hash: bytes, received: bytes) -> None:
-        """Check the server's Finished in constant time. Raises `DecryptError`. RFC 9846, section 4.5.3."""
-        _check_verify_data(self.server_verify_data(transcript_hash), received, "the server's Finished")
+        """Check the server's Finished in constant time. Raises `DecryptError`, or `DecodeError` for another length."""
+        _check_finished(self.server_verify_data(transcript_hash), received, "server")
 
     def into_master(self, server_finished_hash: bytes) -> MasterSecrets:
         """The last stage; ``server_finished_hash`` is the hash of ClientHello...server Finished."""

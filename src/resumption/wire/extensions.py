@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Final, TypeVar
 
 from resumption.constants import CertificateStatusType
-from resumption.errors import DecodeError, UsageError
+from resumption.errors import DecodeError, IllegalParameter, UsageError
 from resumption.frozen import frozen
 from resumption.wire.codec import (
     Codec,
@@ -178,17 +178,19 @@ _parse_name_list, _pack_name_list = _body("server_name", vector(pair(uint8, opaq
 def parse_server_name(body: bytes) -> str | None:
     """The host name that a client asks for, as it was sent; None if it names only other things. RFC 6066, section 3.
 
-    Raises `DecodeError` for an empty name, a second one, and for bytes that are not printable ASCII. Case, dots and
-    address literals are left to whoever compares names.
+    Raises `DecodeError` for an empty name, `IllegalParameter` for a second one and for bytes that are not printable
+    ASCII. Case, dots and address literals are left to whoever compares names.
     """
     host_names = [name for name_type, name in _parse_name_list(body) if name_type == _HOST_NAME]
     if not host_names:
         return None
     if len(host_names) > 1:
-        raise DecodeError(f"server_name: {len(host_names)} host names, at most one is allowed")
+        raise IllegalParameter(f"server_name: {len(host_names)} host names, at most one is allowed")
     host = host_names[0]
-    if not host or not host.isascii() or not (text := host.decode("ascii")).isprintable():
-        raise DecodeError(f"server_name: a host name of {len(host)} bytes that is not printable ASCII")
+    if not host:
+        raise DecodeError("server_name: an empty host name")
+    if not host.isascii() or not (text := host.decode("ascii")).isprintable():
+        raise IllegalParameter(f"server_name: a host name of {len(host)} bytes that is not printable ASCII")
     return text
 
 

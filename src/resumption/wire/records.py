@@ -16,7 +16,7 @@ from typing import Final
 
 from resumption.constants import MAX_PLAINTEXT_LENGTH, ContentType
 from resumption.errors import (
-    IllegalParameter,
+    DecodeError,
     PeerError,
     ProtocolVersionUnsupported,
     RecordOverflow,
@@ -30,8 +30,9 @@ _MESSAGE_HEADER_LENGTH: Final = 4
 _unpack_record_header = Struct(">BBxH").unpack_from  # content type, major version, length
 _unpack_message_header = Struct(">I").unpack_from  # type, length in 24 bits
 
-#: Bytes in the longest handshake message body that is put together: room for any certificate chain in use.
-DEFAULT_MESSAGE_LIMIT: Final = 128 * 1024
+#: Bytes in the longest handshake message body that is put together: the longest ClientHello that its syntax allows,
+#: and room for any certificate chain in use.
+DEFAULT_MESSAGE_LIMIT: Final = 2 + 32 + (1 + 32) + (2 + 65_534) + (1 + 255) + (2 + 65_535)
 
 _FIRST_TYPE: Final = ContentType.change_cipher_spec.value  # the four types are consecutive
 _LAST_TYPE: Final = ContentType.application_data.value
@@ -222,7 +223,7 @@ class HandshakeBuffer(_Pieces):
     def next_message(self) -> bytes | None:
         """The next whole message with its 4-byte header; None until more is fed.
 
-        Raises `IllegalParameter` as soon as a header announces more than ``limit`` bytes.
+        Raises `DecodeError` as soon as a header announces more than ``limit`` bytes.
         """
         left = self.left
         if left < _MESSAGE_HEADER_LENGTH:
@@ -231,7 +232,7 @@ class HandshakeBuffer(_Pieces):
         buffer, at = self._buffer, self._at
         length = _unpack_message_header(buffer, at)[0] & 0xFFFFFF
         if length > self.limit:
-            raise IllegalParameter(f"a handshake message of {length} bytes, at most {self.limit} are allowed")
+            raise DecodeError(f"a handshake message of {length} bytes, at most {self.limit} are allowed")
         stop = at + _MESSAGE_HEADER_LENGTH + length
         left -= stop - at
         if left < 0:
