@@ -156,8 +156,7 @@ def test_the_longest_hello_that_can_be_written_is_read(world: World) -> None:
     packed = sum(4 + len(body) for body in hello.extensions.values())
     hello.extensions[0x1234] = bytes(65_535 - packed)
     assert len(hello.pack()) - 4 == 131_396 - 254  # TLS 1.3 has one compression method, and no more
-    peer.say_hello(hello).accepted()
-    peer.read_flight().say_finished().accepted()
+    peer.say_hello(hello).read_flight().say_finished().accepted()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
