@@ -6,6 +6,7 @@ in the wrong shape. What other files of this folder test is not repeated.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from resumption.connection import Connection
 from resumption.constants import ExtensionType as E
 from resumption.constants import HandshakeType as H
 from resumption.constants import NamedGroup
+from resumption.crypto.cookies import CookieKeys
 from resumption.crypto.groups import generate
 from resumption.errors import (
     AlertReceived,
@@ -27,7 +29,7 @@ from resumption.errors import (
 from resumption.wire import extensions as ext
 from tests.handshake.pairs import World, certified
 from tests.handshake.samples import ALERT, CCS, DATA, HANDSHAKE, message, record
-from tests.handshake.scripted13 import X25519, Client13
+from tests.handshake.scripted13 import P256, X25519, Client13
 from tests.handshake.stops import mutual
 
 KU = int(H.key_update)
@@ -126,6 +128,30 @@ def test_a_share_that_is_not_a_point_of_its_group_is_illegal(world: World, group
 @pytest.mark.parametrize("count", [1, 100, 4_000, 16_000])
 def test_extensions_without_number_are_passed_over(world: World, count: int) -> None:
     client(world).connect(add=dict.fromkeys(range(4096, 4096 + count), b"")).accepted()
+
+
+@pytest.mark.parametrize("body", [b"", b"\0", b"\xff" * 40])
+def test_what_only_tls12_would_read_is_passed_over_where_it_is_not_offered(world: World, body: bytes) -> None:
+    old = dict.fromkeys((11, 23, 35, 0xFF01, 22, 17, 4), body)
+    client(world).connect(add=old).accepted()
+    client(world).connect(add={**old, 43: b"\x04\x2a\x2a\x03\x04"}).accepted()
+    client(world).say_hello(add={**old, 11: b"", 43: b"\x04\x03\x04\x03\x03"}).refused(DecodeError)
+
+
+@pytest.mark.proves("9846:4.2.2:2")
+@pytest.mark.parametrize("cookie", [False, True])
+def test_a_second_hello_with_its_extensions_in_another_order_is_illegal(world: World, cookie: bool) -> None:
+    cookies = CookieKeys.generate(random=world.random) if cookie else None
+    config = world.server_config(groups=(P256,), cookies=cookies)
+    for backwards in (False, True):
+        peer = Client13(Connection(config)).say_hello(add={0x1234: b""})
+        added = {number: body for number, body in peer.read_retry().extensions.items() if number == E.cookie}
+        second = peer.second_hello(add=added)
+        if backwards:
+            peer.say_hello(replace(second, extensions=dict(reversed(second.extensions.items()))))
+            peer.refused(IllegalParameter)
+        else:
+            peer.say_hello(second).read_flight().say_finished().accepted()
 
 
 @pytest.mark.parametrize("count", [215, 8_132, 32_000])

@@ -77,7 +77,7 @@ HELLOS: list[tuple[str, dict[str, Any], type[PeerError]]] = [
     ("an empty alpn", {"add": {16: b"\0\0"}}, DecodeError),
     ("modes without any", {"add": {45: b"\0"}}, DecodeError),
     ("early_data with a body", {"add": {42: b"x"}}, DecodeError),
-    ("an ems with a body", {"add": {23: b"x"}}, DecodeError),
+    ("an ems with a body", {"add": {23: b"x", 43: b"\x04\x03\x04\x03\x03"}}, DecodeError),
     ("PSKs that do not parse", {"add": {41: b"\0"}}, DecodeError),
     ("supported_groups of odd length", {"add": {10: b"\0\3\0\x1d\0"}}, DecodeError),
 ]

@@ -45,7 +45,6 @@ _PARSERS: dict[int, tuple[_Parser, _Parser]] = {
         ExtensionType.signature_algorithms: _remembering(extensions.parse_signature_algorithms),
         ExtensionType.signature_algorithms_cert: _remembering(extensions.parse_signature_algorithms_cert),
         ExtensionType.application_layer_protocol_negotiation: _remembering(extensions.parse_alpn),
-        ExtensionType.supported_versions: _remembering(extensions.parse_supported_versions_client),
         ExtensionType.psk_key_exchange_modes: _remembering(extensions.parse_psk_key_exchange_modes),
         ExtensionType.key_share: _as_it_is(extensions.parse_key_share_client),
         ExtensionType.pre_shared_key: _as_it_is(extensions.parse_pre_shared_key_client),
@@ -87,6 +86,15 @@ _TICKET_REQUEST = int(ExtensionType.ticket_request)
 _TLS10 = int(ProtocolVersion.TLSv1)
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _PSK_DHE_KE = int(PskKeyExchangeMode.psk_dhe_ke)
+
+
+_PARSE_VERSIONS = _remembering(extensions.parse_supported_versions_client)
+# A hello that offers nothing below TLS 1.3 is spared a judgement of what only TLS 1.2 would read.
+_PARSERS_13 = {
+    number: parsers
+    for number, parsers in _PARSERS.items()
+    if number not in (_EMS, _SESSION_TICKET, _RENEGOTIATION_INFO, _POINT_FORMATS)
+}
 
 
 @lru_cache(_REMEMBERED)
@@ -151,15 +159,20 @@ class ClientHelloFacts:
 
     def __init__(self, hello: ClientHello) -> None:
         values: dict[int, Any] = {}
+        known, versions = _PARSERS, None
+        body = hello.extensions.get(_SUPPORTED_VERSIONS)
+        if body is not None:
+            versions = _PARSE_VERSIONS[len(body) <= _REMEMBERED_LENGTH](body)
+            if _TLS12 not in versions:
+                known = _PARSERS_13
         for number, body in hello.extensions.items():
-            parsers = _PARSERS.get(number)
+            parsers = known.get(number)
             if parsers is not None:
                 values[number] = parsers[len(body) <= _REMEMBERED_LENGTH](body)
         if _PRE_SHARED_KEY in values and next(reversed(hello.extensions)) != _PRE_SHARED_KEY:
             raise IllegalParameter("pre_shared_key is not the last extension of the ClientHello")
         value = values.get
         name = value(_SERVER_NAME)
-        versions = value(_SUPPORTED_VERSIONS)
         if versions is None:
             versions = tuple(range(_TLS10, min(hello.legacy_version, _TLS12) + 1))
         self.hello = hello

@@ -60,6 +60,8 @@ def check_repeated(before: ClientHello, message: ClientHello) -> None:
     for number in was.keys() | now.keys():
         if number not in _MAY_CHANGE and was.get(number) != now.get(number):
             raise IllegalParameter(f"extension {number} differs between the two ClientHellos")
+    if [one for one in was if one not in _MAY_CHANGE] != [one for one in now if one not in _MAY_CHANGE]:
+        raise IllegalParameter("the extensions of the two ClientHellos are not in the same order")
 
 
 def unchanged_digest(hello: ClientHello) -> bytes:
@@ -74,9 +76,8 @@ def unchanged_digest(hello: ClientHello) -> bytes:
         bytes((len(hello.legacy_compression_methods),)),
         hello.legacy_compression_methods,
     ]
-    for number in sorted(hello.extensions):
+    for number, body in hello.extensions.items():  # in their order, which must stay too
         if number not in _MAY_CHANGE:
-            body = hello.extensions[number]
             parts += (number.to_bytes(2, "big"), len(body).to_bytes(2, "big"), body)
     return hashlib.sha256(b"".join(parts)).digest()
 
