@@ -186,7 +186,6 @@ def test_the_longest_hello_that_can_be_written_is_read(world: World) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
-@pytest.mark.proves("9846:5.1:2")
 def test_a_hello_in_many_records_is_a_hello(world: World, size: int) -> None:
     peer = client(world)
     peer.sent = peer.hello()
@@ -197,6 +196,7 @@ def test_a_hello_in_many_records_is_a_hello(world: World, size: int) -> None:
     peer.read_flight().say_finished().accepted()
 
 
+@pytest.mark.proves("9846:5.1:2")
 @pytest.mark.parametrize(("content_type", "content"), [(DATA, b""), (DATA, b"x"), (CCS, b"\1"), (ALERT, b"\1\x5a")])
 def test_nothing_comes_between_the_records_of_a_hello(world: World, content_type: int, content: bytes) -> None:
     peer = client(world)
@@ -225,7 +225,6 @@ def test_a_session_id_above_32_bytes_is_a_decode_error(world: World, length: int
 # --- Finished, and what comes in its place ----------------------------------------------------------------------------
 
 
-@pytest.mark.proves("9846:4.5.3:1")
 @pytest.mark.parametrize("length", [0, 1, 12, 31, 33, 48, 64, 4_000])
 @pytest.mark.parametrize("suite", [0x1301, 0x1302])
 def test_a_finished_of_another_length_is_a_decode_error(world: World, length: int, suite: int) -> None:
@@ -235,6 +234,7 @@ def test_a_finished_of_another_length_is_a_decode_error(world: World, length: in
     peer.say(message(H.finished, b"f" * length)).refused(DecodeError)
 
 
+@pytest.mark.proves("9846:4.5.3:1")
 @pytest.mark.parametrize("bit", [0, 1, 100, 254, 255])
 def test_a_finished_with_one_bit_changed_is_a_decrypt_error(world: World, bit: int) -> None:
     peer = client(world).say_hello().read_flight()
@@ -301,7 +301,6 @@ def test_a_key_update_that_is_none(world: World, body: bytes, error: type[PeerEr
     assert isinstance(peer.error, error)
 
 
-@pytest.mark.proves("9846:4.7.3:1")
 def test_every_request_for_a_key_update_is_answered(world: World) -> None:
     peer = client(world).connect()
     peer.read_tickets()
@@ -316,6 +315,7 @@ def test_a_key_update_in_parts_with_data_between_is_unexpected(world: World) -> 
     assert isinstance(peer.error, UnexpectedMessage)
 
 
+@pytest.mark.proves("9846:4.7.3:1")
 def test_a_key_update_before_finished_is_unexpected(world: World) -> None:
     client(world).say_hello().read_flight().say(message(KU, b"\0")).refused(UnexpectedMessage)
 
