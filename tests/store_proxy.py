@@ -6,6 +6,7 @@ import contextlib
 import random
 import socket
 import threading
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Self
 
@@ -30,6 +31,7 @@ class StoreProxy:
     def __init__(self, port: int, *, delay_s: float = 0.1, seed: int = 0) -> None:
         self.mischief = Mischief.NONE
         self.spoiled = 0  # answers that did not come as they were given
+        self.before_mischief: Callable[[], object] | None = None  # called when the server has answered
         self._delay_s = delay_s
         self._chance = random.Random(seed)
         self._target = port
@@ -72,6 +74,8 @@ class StoreProxy:
                 mischief = self.mischief
                 if mischief is not Mischief.NONE:
                     self.spoiled += 1
+                    if self.before_mischief is not None:
+                        self.before_mischief()
                 if mischief is Mischief.SLOW:
                     self._closing.wait(self._delay_s)
                 elif mischief is Mischief.GARBAGE:

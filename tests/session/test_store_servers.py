@@ -20,6 +20,7 @@ from resumption.session.stores.redis_asyncio import AsyncRedisStore
 from tests.pki import Pki
 from tests.processes import HOST
 from tests.session.test_forking import in_child
+from tests.store_proxy import Mischief, StoreProxy
 from tests.store_servers import (
     Server,
     memcached_server,
@@ -67,6 +68,36 @@ def test_a_server_that_was_restarted_is_used_again_without_an_error() -> None:
             store.put("k", b"v", LATER)
             assert store.take("k") == b"v"
         store.close()
+
+
+async def test_f85_a_write_whose_answer_was_lost_is_not_repeated() -> None:
+    """The value may have been taken meanwhile: it would be there for a second taker."""
+    with redis_server() as server, StoreProxy(server.port) as proxy:
+        elsewhere = open_store(server.url, timeout_s=5.0)
+        taken: list[bytes | None] = []
+
+        def take() -> None:
+            proxy.mischief = Mischief.NONE
+            taken.append(elsewhere.take("k"))
+
+        proxy.before_mischief = take
+        store = open_store(f"redis://{HOST}:{proxy.port}", timeout_s=5.0)
+        waiting = AsyncRedisStore(f"redis://{HOST}:{proxy.port}", timeout_s=5.0)
+        store.put("other", b"v", LATER)
+        await waiting.put("other", b"v", LATER)
+        proxy.mischief = Mischief.CUT
+        with pytest.raises(StoreError):
+            store.put("k", b"v", LATER)
+        proxy.mischief = Mischief.CUT
+        with pytest.raises(StoreError):
+            await waiting.put("k", b"v", LATER)
+        assert taken == [b"v", b"v"]
+        assert elsewhere.take("k") is None
+        store.put("k", b"w", LATER)
+        assert elsewhere.take("k") == b"w", "the next call connects again"
+        for each in (store, elsewhere):
+            each.close()
+        await waiting.close()
 
 
 @each_server

@@ -1,24 +1,30 @@
 #!/usr/bin/env python3
 """One flight with early data, played to many processes that share a store: it must be taken once, and no more.
 
-    python tests/soak/replay.py [--copies N] [--processes N] [--store URL --lost-store URL]
+    python tests/soak/replay.py [--copies N] [--processes N] [--store URL --lost-store URL | --restart NAME]
 
 The processes take turns at nothing: all of them start at the same moment and play the same bytes as fast as they can.
 After a third of the copies they end, as in a deployment, and others take their place, half of them believing that they
 have been there all along, which is the worst that a clock or a configuration can do. For the last third the store is
 lost as well: another, empty one is in its place. The clock stands still meanwhile, so that the flight stays fresh. The
 exit status is 1 if the early data was taken more than once, or not at all.
+
+With ``--restart`` the store (redis, memcached or sqlite, each started for this) is killed and comes back empty while
+the processes play, each once and in an order of its own, as many flights as make up the copies: so the same flight
+comes before the end of the store, while it is away, and afterwards. None may be taken twice.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import secrets
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +34,13 @@ if __package__ in (None, ""):
     sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from resumption import EarlyDataReceived, ReplayRegister, ServerContext, TicketKeys, open_store
+from resumption.errors import StoreError
 from resumption.session.early import EarlyState
+from resumption.session.guarded import GuardedStore
 from tests.handshake.pairs import Clock, World, pump
 from tests.pki import Pki
+from tests.store_servers import until
+from tests.store_troubles import STORES, troubled
 
 REQUEST = b"POST /pay HTTP/1.1\r\n\r\n"
 WINDOW_S = 10.0
@@ -47,17 +57,21 @@ class Scene:
     now: float
     flight: bytes = b""
 
-    def server(self, clock: Clock) -> ServerContext:
+    @contextlib.contextmanager
+    def server(self, clock: Clock) -> Iterator[ServerContext]:
         """A server of the fleet, with a register that is told the time by ``clock``."""
-        register = ReplayRegister(open_store(self.store), domain="soak", window_s=WINDOW_S, budget_s=30.0, clock=clock)
-        return ServerContext(
-            self.chain_pem,
-            self.key_pem,
-            tickets=TicketKeys.from_secret(self.secret),
-            max_early_data=1_000,
-            replay=register,
-            clock=clock,
-        )
+        with contextlib.closing(open_store(self.store)) as store:
+            register = ReplayRegister(store, domain="soak", window_s=WINDOW_S, budget_s=30.0, clock=clock)
+            with ServerContext(
+                self.chain_pem,
+                self.key_pem,
+                tickets=TicketKeys.from_secret(self.secret),
+                max_early_data=1_000,
+                replay=register,
+                clock=clock,
+            ) as context:
+                yield context
+            register.close()
 
 
 def play(scene: Scene, copies: int, is_warm: bool, start: Any, answers: Any) -> None:
@@ -77,6 +91,82 @@ def play(scene: Scene, copies: int, is_warm: bool, start: Any, answers: Any) -> 
             told[str(status.reason or status.state)] += 1
             connection.free()
     answers.put(dict(told))
+
+
+def play_each(scene: Scene, flights: list[bytes], first: int, start: Any, done: Any, back: Any, answers: Any) -> None:
+    """One process: every flight once, beginning with the one of number ``first``."""
+    kept_s = 2 * WINDOW_S + 10
+    clock = Clock(scene.now - 2 * kept_s)
+    with scene.server(clock) as server:
+        clock.advance(2 * kept_s)
+        register = server.config.replay
+        assert register is not None
+        guard = register._guard
+        assert guard is not None
+        start.wait()
+        told: Counter[str] = Counter()
+        taken: list[int] = []
+        waits = True
+        for number in range(len(flights)):
+            if waits and back.is_set():
+                until(lambda: _answers(guard), "asked again")
+                waits = False
+            at = (first + number) % len(flights)
+            connection = server.connection()
+            events = played(connection, flights[at])
+            status = connection.early_data
+            if any(isinstance(event, EarlyDataReceived) for event in events):
+                taken.append(at)
+            assert (at in taken) is (status.state is EarlyState.ACCEPTED)
+            told[str(status.reason or status.state) + ("" if waits else " afterwards")] += 1
+            connection.free()
+            done.release()
+    answers.put((dict(told), taken))
+
+
+def _answers(guard: GuardedStore) -> bool:
+    try:
+        guard.get("anything")
+    except StoreError:
+        return False
+    return True
+
+
+def restart(copies: int, processes: int, store: str) -> tuple[Counter[str], Counter[int]]:
+    """Play flights while the store is killed and started again: the answers; and how often each flight was taken."""
+    pki = Pki()
+    leaf = pki.ed25519
+    context = multiprocessing.get_context("spawn")
+    with troubled(store, "stopped" if store == "sqlite" else "killed") as subject:
+        url = subject.url + ("?busy_timeout_s=30" if store == "sqlite" else "?timeout_s=30")
+        scene = Scene(leaf.chain_pem, leaf.key_pem, secrets.token_hex(32), url, float(int(time.time())))
+        flights = [record(scene, pki) for _ in range(-(-copies // processes))]
+        start, done, back, answers = context.Barrier(processes), context.Semaphore(0), context.Event(), context.Queue()
+        workers = [
+            context.Process(
+                target=play_each,
+                args=(scene, flights, len(flights) * number // processes, start, done, back, answers),
+            )
+            for number in range(processes)
+        ]
+        for worker in workers:
+            worker.start()
+        total = len(flights) * processes
+        for number in range(total * 3 // 5):
+            if number == total // 2:
+                subject.begin()
+            assert done.acquire(timeout=600)
+        subject.end()
+        back.set()
+        told: Counter[str] = Counter()
+        taken: Counter[int] = Counter()
+        for _ in workers:
+            reasons, flights_taken = answers.get(timeout=600)
+            told.update(reasons)
+            taken.update(flights_taken)
+        for worker in workers:
+            worker.join()
+    return told, taken
 
 
 def played(connection: Any, flight: bytes) -> list[Any]:
@@ -134,7 +224,15 @@ def main(words: list[str]) -> int:
     parser.add_argument("--processes", type=int, default=8, help="at a time (8)")
     parser.add_argument("--store", default="", help="URL of the store that they share (a new SQLite file)")
     parser.add_argument("--lost-store", default="", help="URL of the empty one that takes its place (another file)")
+    parser.add_argument("--restart", choices=STORES, help="play to such a store, and restart it meanwhile")
     options = parser.parse_args(words)
+    if options.restart:
+        began = time.monotonic()
+        told, taken = restart(options.copies, options.processes, options.restart)
+        reasons = ", ".join(f"{reason} {count}" for reason, count in told.most_common())
+        print(f"{told.total()} copies in {time.monotonic() - began:.1f} s: {reasons}")
+        print(f"{len(taken)} flights taken, {sum(count > 1 for count in taken.values())} of them more than once")
+        return 0 if taken and max(taken.values()) == 1 else 1
     with tempfile.TemporaryDirectory(prefix="resumption-soak-") as folder:
         file = f"sqlite://{folder}/%s.db?busy_timeout_s=30"
         began = time.monotonic()

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from resumption.errors import ConfigurationError, StoreError
@@ -142,9 +141,9 @@ class RedisAccess:
 
 
 def retries(kind: type[Any]) -> Any:
-    """How clients try again: once and at once, if the connection was gone. Every command may be given twice: the worst
-    is a session that is not found, or a mark that is called old."""
-    return kind(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    """How clients try again: not at all. A write whose answer was lost may have been carried out, and its value taken:
+    repeated, it would bring a spent session back. Connections that were closed while idle are noticed before use."""
+    return kind(NoBackoff(), 0)
 
 
 def value_name(key: str) -> str:
