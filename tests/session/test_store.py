@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import warnings
@@ -24,6 +23,7 @@ from resumption.session.stores.redis import RedisStore
 from resumption.session.stores.sqlite import SQLiteStore
 from tests.session.test_forking import in_child
 from tests.session.ticket_cases import NOW, Clock
+from tests.soak.kills import soak as kill_writers
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
@@ -336,41 +336,10 @@ def test_processes_that_make_the_file_at_the_same_moment_all_get_it(tmp_path: Pa
         store.close()
 
 
-WRITER = """
-import sys
-from resumption.session.stores.sqlite import SQLiteStore
-store = SQLiteStore(sys.argv[1], busy_timeout_s=10.0, max_entries=500)
-number = 0
-while True:
-    store.put(f"k{number}", b"v" * 5000, 1e11)
-    store.take(f"k{number - 50}")
-    store.add_once(f"m{number}", 1e11)
-    number += 1
-    if number % 20 == 0:
-        print(number, flush=True)
-"""
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes cannot be killed outright here")
-def test_the_file_stays_readable_when_writers_are_killed(path: Path) -> None:
-    store = SQLiteStore(path, busy_timeout_s=10.0)
-    for lines in (1, 7, 12, 20, 3):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
-        assert writer.stdout is not None
-        said = [int(writer.stdout.readline()) for _ in range(lines)]
-        writer.kill()
-        rest = writer.stdout.read().split()
-        writer.stdout.close()
-        assert writer.wait() == -signal.SIGKILL
-        last = int(rest[-1]) if rest else said[-1]
-        assert store.get(f"k{last - 1}") == b"v" * 5000  # nothing that was reported is lost
-        store.put("ours", b"v", 1e11)
-        assert store.take("ours") == b"v"
-        fresh = SQLiteStore(path)
-        assert fresh._connection is not None
-        assert fresh._connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        fresh.close()
-    store.close()
+def test_the_file_stays_whole_and_readable_when_writers_are_killed(path: Path) -> None:
+    """The short version of `python3 dev.py soak kills`."""
+    assert kill_writers(path, 4) > 0
 
 
 # --- by URL ----------------------------------------------------------------------------------------------------------
