@@ -108,6 +108,8 @@ def play_each(scene: Scene, flights: list[bytes], first: int, start: Any, done: 
         taken: list[int] = []
         waits = True
         for number in range(len(flights)):
+            if waits and number >= len(flights) * 3 // 4:
+                back.wait(600)  # the rest comes when the store is there again
             if waits and back.is_set():
                 until(lambda: _answers(guard), "asked again")
                 waits = False
