@@ -59,7 +59,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "cryptography": EVERYWHERE_BUT_BYTES_AND_STATES,
     "redis": ("session.stores", "cli.bench"),
     "pymemcache": ("session.stores", "cli.bench"),
-    "certifi": ("crypto",),
+    **dict.fromkeys(("certifi", "brotli", "zstandard"), ("crypto",)),
     "prometheus_client": ("adapters", "cli"),
     "OpenSSL": ("cli.bench",),
     **dict.fromkeys(("typer", "rich", "platformdirs"), ("cli",)),

@@ -16,6 +16,7 @@ from resumption.constants import DEFAULT_SESSION_TIMEOUT_S, ProtocolVersion
 from resumption.context import Context, KeyLog, numbered, protocols
 from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, PasswordSource
+from resumption.crypto.compression import CompressionChoice, algorithms_of
 from resumption.crypto.crls import CrlSource, RevocationLists
 from resumption.crypto.names import server_name_of
 from resumption.crypto.trust import TrustStore
@@ -89,6 +90,9 @@ class ClientContext(Context[ClientConfig]):
     ``crls`` are revocation lists (files, PEM, DER, or `RevocationLists`, which can be strict) that the servers'
     certificates are held against, also those of sessions before they are offered; ``context.crls`` replaces them.
 
+    ``certificate_compression=True`` (or names: "zlib", "brotli", "zstd") lets TLS 1.3 servers compress their chains
+    (RFC 8879). Nobody's is decompressed to more than ``max_message_length``.
+
     Further ``settings`` are those of `ClientConfig`; ``groups``, ``key_shares``, ``suites``, ``schemes`` and
     ``certificate_schemes`` may hold names (``"X25519MLKEM768"``, ``"ECDHE-RSA-AES128-GCM-SHA256"``, ``"ed25519"``).
 
@@ -105,6 +109,7 @@ class ClientContext(Context[ClientConfig]):
         verify: bool = True,
         verify_hostname: bool = True,
         crls: RevocationLists | CrlSource | None = None,
+        certificate_compression: CompressionChoice = False,
         certificate: CertificateSource | CertifiedKey | None = None,
         private_key: KeySource | None = None,
         password: PasswordSource = None,
@@ -126,6 +131,7 @@ class ClientContext(Context[ClientConfig]):
             trust=TrustStore.load(trust) if verify else None,
             verify_hostname=verify_hostname,
             crls=RevocationLists.of(crls),
+            certificate_compression=algorithms_of(certificate_compression),
             certified_key=CertifiedKey.of(certificate, private_key, password) if certificate is not None else None,
             further_keys=tuple(map(CertifiedKey.of_pair, certificates)),
             certificate_hook=_name_of(choose_certificate) if choose_certificate is not None else "",

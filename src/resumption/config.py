@@ -83,6 +83,7 @@ class Config:
     max_renegotiation_attempts: int = 32  # per connection, each refused
     record_size_limit: int | None = None  # bytes, RFC 8449: a client asks if it is set, a server answers in any case
     record_padding: PaddingPolicy | None = None  # TLS 1.3: a multiple, or (content type, length) -> bytes of padding
+    certificate_compression: tuple[int, ...] = ()  # TLS 1.3: algorithms offered and used, RFC 8879
     crls: RevocationLists | None = None  # what the peer's certificates are held against, also those of sessions
     publish_psk_sessions: bool = False  # sessions of handshakes with an external PSK are issued, and kept
     log_secrets: bool = False  # for a context with a key log

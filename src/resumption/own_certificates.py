@@ -40,6 +40,7 @@ class ClientCertificates:
     send_authorities: bool
     ocsp: OcspPolicy
     request_scts: bool
+    certificate_compression: tuple[int, ...]
 
     @cached_property
     def credentials(self) -> tuple[CertifiedKey, ...]:
@@ -56,6 +57,7 @@ class ClientCertificates:
             bodies[int(ExtensionType.signed_certificate_timestamp)] = extensions.pack_signed_certificate_timestamp()
         if self.maximum_version < ProtocolVersion.TLSv1_3:
             return bodies
+        bodies.update(_compression(self.certificate_compression))
         if self.post_handshake_auth:
             bodies[int(ExtensionType.post_handshake_auth)] = extensions.pack_post_handshake_auth()
         if self.send_authorities:
@@ -74,6 +76,7 @@ class ServerCertificates:
     certificate_schemes: tuple[int, ...] | None
     trust: TrustStore | None
     send_authorities: bool
+    certificate_compression: tuple[int, ...]
 
     @cached_property
     def authorities(self) -> tuple[bytes, ...]:
@@ -85,6 +88,7 @@ class ServerCertificates:
     def request_extensions(self) -> dict[int, bytes]:
         """The extensions of a CertificateRequest of TLS 1.3. RFC 9846, section 4.4.2."""
         bodies = signature_extensions(self.schemes, self.certificate_schemes)
+        bodies.update(_compression(self.certificate_compression))
         if self.authorities:
             number = int(ExtensionType.certificate_authorities)
             bodies[number] = extensions.pack_certificate_authorities(self.authorities)
@@ -158,6 +162,13 @@ class ServerCertificates:
     def keys_for(self, server_name: str | None, certificate_schemes: tuple[int, ...]) -> tuple[CertifiedKey, ...]:
         """Our chains, in the order of `resumption.crypto.chain_schemes.by_preference`."""
         return by_preference(self.certified_keys, server_name, certificate_schemes)
+
+
+def _compression(algorithms: tuple[int, ...]) -> dict[int, bytes]:
+    """The extension that offers ``algorithms``, if there are any."""
+    if not algorithms:
+        return {}
+    return {int(ExtensionType.compress_certificate): extensions.pack_compress_certificate(algorithms)}
 
 
 def _told(trust: TrustStore | None) -> tuple[bytes, ...]:

@@ -16,6 +16,7 @@ from resumption.constants import DEFAULT_SESSION_TIMEOUT_S
 from resumption.context import Context, KeyLog, ends_session, numbered, protocols
 from resumption.crypto.anchors import TrustSource
 from resumption.crypto.certificates import CertificateSource, CertifiedKey, KeySource, OcspSource, PasswordSource
+from resumption.crypto.compression import CompressionChoice, algorithms_of
 from resumption.crypto.crls import CrlSource, RevocationLists
 from resumption.crypto.trust import TrustStore
 from resumption.errors import (
@@ -84,6 +85,8 @@ class ServerContext(Context[ServerConfig]):
     certificates are held against, at full handshakes and at each resumption; set ``context.crls`` when there are newer
     ones. ``revalidate(chain)`` is asked at each resumption of a client with a certificate (DER, leaf first): something
     false declines the session, an exception is an internal_error alert; it must not block.
+    ``certificate_compression=True`` (or names: "zlib", "brotli", "zstd") sends the chain compressed to TLS 1.3 clients
+    that ask for it, where that is smaller, and takes theirs so (RFC 8879).
     ``keylog`` as for clients. ``upkeep_interval`` is how often, in seconds and at most, key files and the store are
     looked at for news (see `refresh`). ``accept_foreign_tickets`` resumes what nginx or another OpenSSL program sealed
     with the same `TicketKeyFiles`, for the same name, session id context and suites: such tickets tell nothing of the
@@ -126,6 +129,7 @@ class ServerContext(Context[ServerConfig]):
         post_handshake_auth: bool = False,
         trust: TrustSource = None,
         crls: RevocationLists | CrlSource | None = None,
+        certificate_compression: CompressionChoice = False,
         revalidate: Callable[[tuple[bytes, ...]], object] | None = None,
         alpn: Iterable[str | bytes] = (),
         session_cache_mode: CacheMode = CacheMode.SERVER,
@@ -178,6 +182,7 @@ class ServerContext(Context[ServerConfig]):
             trust=TrustStore.load(trust) if client_auth != "none" or post_handshake_auth else None,
             post_handshake_auth=post_handshake_auth,
             crls=RevocationLists.of(crls),
+            certificate_compression=algorithms_of(certificate_compression),
             revalidate=revalidate,
             alpn=protocols(alpn),
             session_timeout_s=session_timeout,

@@ -151,6 +151,7 @@ EXEMPT = {
     "grease",  # what means nothing
     "ticket_request",
     "log_secrets",
+    "certificate_compression",  # the look of a message
     "crls",  # what is held now counts at every offer
     "request_scts",  # shown, and not checked
     "send_authorities",  # a hint

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from resumption.config import Config
 from resumption.constants import ProtocolVersion
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.signatures import certificate_verify_content
 from resumption.frozen import frozen
+from resumption.handshake.compressed13 import compressed_for
 from resumption.handshake.credentials import RequestedCertificate
 from resumption.handshake.events import NeedSignature
 from resumption.handshake.state import Output, Transcript
@@ -38,7 +40,9 @@ def certificate_message(key: CertifiedKey | None, context: bytes = b"") -> bytes
     return Certificate(context, tuple(CertificateEntry(der, {}) for der in chain)).pack()
 
 
-def send_certificate(wanted: RequestedCertificate, transcript: Transcript, out: Output) -> Unproven | None:
+def send_certificate(
+    wanted: RequestedCertificate, config: Config, transcript: Transcript, out: Output
+) -> Unproven | None:
     """Send a client's Certificate and, unless it is empty, CertificateVerify; both enter the transcript.
 
     The chain is left out when there is none, or its key fits none of the server's schemes: the server then decides what
@@ -48,6 +52,8 @@ def send_certificate(wanted: RequestedCertificate, transcript: Transcript, out: 
     key = out.choose_certificate(wanted)
     scheme = wanted.scheme_for(key) if key is not None else None
     message = certificate_message(key if scheme is not None else None, wanted.context)
+    if wanted.compression is not None and config.certificate_compression:
+        message = compressed_for(config, wanted.compression, message)
     transcript.add(message)
     if key is None or scheme is None:
         out.send(message)

@@ -21,6 +21,7 @@ from resumption.errors import (
 )
 from resumption.frozen import frozen
 from resumption.handshake.authentication13 import Unproven, send_certificate
+from resumption.handshake.compressed13 import expanded
 from resumption.handshake.credentials import RequestedCertificate, read_request
 from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.established13 import (
@@ -44,6 +45,7 @@ from resumption.wire.messages import (
     Certificate,
     CertificateRequest,
     CertificateVerify,
+    CompressedCertificate,
     EncryptedExtensions,
     EndOfEarlyData,
     Finished,
@@ -247,6 +249,14 @@ class ExpectCertificateOrRequest(Handshaking13):
         """The server's chain, with no request before it."""
         return take_certificate(self.negotiated, self.transcript, self.secrets, self.offered, None, message, raw)
 
+    @on(CompressedCertificate)
+    def on_compressed_certificate(
+        self, message: CompressedCertificate, raw: bytes, out: Output
+    ) -> ExpectCertificateVerify:
+        """The same, compressed."""
+        certificate = expanded(self.offered.config, message)
+        return take_certificate(self.negotiated, self.transcript, self.secrets, self.offered, None, certificate, raw)
+
 
 @frozen
 class ExpectCertificate(Handshaking13):
@@ -263,6 +273,16 @@ class ExpectCertificate(Handshaking13):
         """The server's chain."""
         return take_certificate(
             self.negotiated, self.transcript, self.secrets, self.offered, self.requested, message, raw
+        )
+
+    @on(CompressedCertificate)
+    def on_compressed_certificate(
+        self, message: CompressedCertificate, raw: bytes, out: Output
+    ) -> ExpectCertificateVerify:
+        """The same, compressed."""
+        certificate = expanded(self.offered.config, message)
+        return take_certificate(
+            self.negotiated, self.transcript, self.secrets, self.offered, self.requested, certificate, raw
         )
 
 
@@ -364,7 +384,7 @@ class ExpectFinished(Handshaking13):
             out.write_with(RecordSealer13(suite, secrets.client_handshake_traffic_secret))
             finished_hash = transcript.digest()
         if self.requested is not None:
-            unproven = send_certificate(self.requested, transcript, out)
+            unproven = send_certificate(self.requested, self.offered.config, transcript, out)
             if unproven is not None:
                 return AwaitSignature(self, master, unproven)
             finished_hash = transcript.digest()

@@ -22,6 +22,7 @@ _SIGNATURE_ALGORITHMS = int(ExtensionType.signature_algorithms)
 _SIGNATURE_ALGORITHMS_CERT = int(ExtensionType.signature_algorithms_cert)
 _AUTHORITIES = int(ExtensionType.certificate_authorities)
 _OID_FILTERS = int(ExtensionType.oid_filters)
+_COMPRESS_CERTIFICATE = int(ExtensionType.compress_certificate)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
 
 
@@ -40,6 +41,7 @@ class RequestedCertificate:
     context: bytes = b""
     extensions: frozenset[int] = frozenset()  # what the answer may hold
     filters: OidFilters = ()
+    compression: bytes | None = None  # the body of compress_certificate, RFC 8879
 
     def scheme_for(self, key: CertifiedKey) -> int | None:
         """The best scheme that ``key`` can sign with and the server can check; None if there is none, or if the
@@ -74,6 +76,7 @@ def read_request(message: CertificateRequest) -> RequestedCertificate:
         message.certificate_request_context,
         frozenset(bodies),
         filters,
+        bodies.get(_COMPRESS_CERTIFICATE),
     )
 
 

@@ -14,6 +14,7 @@ from resumption.crypto.suites import SUITES, SuiteFacts
 from resumption.errors import DecryptError, IllegalParameter, TooManyMessages, UnexpectedMessage, UsageError
 from resumption.frozen import frozen
 from resumption.handshake.authentication13 import Unproven, send_certificate
+from resumption.handshake.compressed13 import expanded
 from resumption.handshake.credentials import read_request
 from resumption.handshake.events import KeysUpdated, PeerAuthenticated
 from resumption.handshake.identity13 import Identity, check_proof, take_chain
@@ -28,6 +29,7 @@ from resumption.wire.messages import (
     Certificate,
     CertificateRequest,
     CertificateVerify,
+    CompressedCertificate,
     Finished,
     KeyUpdate,
     NewSessionTicket,
@@ -219,7 +221,7 @@ class ClientConnected(_Connected):
         if not wanted.context:
             raise IllegalParameter("a CertificateRequest after the handshake must have a context")
         transcript = self.later.forked(raw)
-        unproven = send_certificate(wanted, transcript, out)
+        unproven = send_certificate(wanted, self.config, transcript, out)
         if unproven is not None:
             return AwaitLaterSignature(self, transcript, unproven)
         return self._finish_answer(transcript, out)
@@ -309,9 +311,16 @@ class ServerConnected(_Connected):
         self, message: Certificate, raw: bytes, out: Output
     ) -> ExpectLaterCertificateVerify | ExpectLaterFinished:
         """The answer to a request; what follows it belongs to it, and nothing may come between."""
+        return self._take(message, raw, out)
+
+    def _take(
+        self, message: Certificate | CompressedCertificate, raw: bytes, out: Output
+    ) -> ExpectLaterCertificateVerify | ExpectLaterFinished:
         if self.later is None or not self.later.is_waiting:
             raise UnexpectedMessage("a Certificate came after the handshake, and nobody had asked for one")
         self.budget.spend()
+        if isinstance(message, CompressedCertificate):
+            message = expanded(self.config, message)
         request, required = self.later.close(message.certificate_request_context)
         identity = take_chain(self.config, message, self.config.request_extensions, required)
         transcript = self.later.transcript.forked(request)
@@ -320,6 +329,13 @@ class ServerConnected(_Connected):
         if identity.chain:
             return ExpectLaterCertificateVerify(self, transcript, identity)
         return ExpectLaterFinished(self, transcript, identity)
+
+    @on(CompressedCertificate)
+    def on_compressed_certificate(
+        self, message: CompressedCertificate, raw: bytes, out: Output
+    ) -> ExpectLaterCertificateVerify | ExpectLaterFinished:
+        """The same, compressed."""
+        return self._take(message, raw, out)
 
     @on(KeyUpdate)
     def on_key_update(self, message: KeyUpdate, raw: bytes, out: Output) -> ServerConnected:

@@ -11,13 +11,14 @@ from resumption.crypto.protection import RecordOpener13
 from resumption.crypto.schedule13 import HandshakeSecrets, MasterSecrets
 from resumption.errors import IllegalParameter
 from resumption.frozen import frozen
+from resumption.handshake.compressed13 import expanded
 from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.established13 import Budget, LaterRequests, Negotiated, ServerConnected, TicketSecrets
 from resumption.handshake.identity13 import Identity, check_proof, take_chain
 from resumption.handshake.state import Handshaking13, Output, Transcript, on
 from resumption.session.model import Session, SessionData
 from resumption.session.verdicts import Resumption
-from resumption.wire.messages import Certificate, CertificateVerify, EndOfEarlyData, Finished
+from resumption.wire.messages import Certificate, CertificateVerify, CompressedCertificate, EndOfEarlyData, Finished
 
 __all__ = [
     "ExpectCertificate",
@@ -61,6 +62,9 @@ class ExpectCertificate(Handshaking13):
     @on(Certificate)
     def on_certificate(self, message: Certificate, raw: bytes, out: Output) -> ExpectCertificateVerify | ExpectFinished:
         """An empty chain is an answer too; whether it is acceptable is the policy's affair."""
+        return self._take(message, raw)
+
+    def _take(self, message: Certificate, raw: bytes) -> ExpectCertificateVerify | ExpectFinished:
         progress = self.progress
         config = progress.config
         if message.certificate_request_context:
@@ -70,6 +74,13 @@ class ExpectCertificate(Handshaking13):
         if not identity.chain:
             return ExpectFinished(progress, identity)
         return ExpectCertificateVerify(progress, identity)
+
+    @on(CompressedCertificate)
+    def on_compressed_certificate(
+        self, message: CompressedCertificate, raw: bytes, out: Output
+    ) -> ExpectCertificateVerify | ExpectFinished:
+        """The same, compressed."""
+        return self._take(expanded(self.progress.config, message), raw)
 
 
 @frozen

@@ -22,6 +22,7 @@ from resumption.handshake.choice13 import (
     open_early_data,
     skippable,
 )
+from resumption.handshake.compressed13 import compressed_for
 from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.established13 import Negotiated, log_application_secrets
 from resumption.handshake.external13 import External
@@ -47,6 +48,7 @@ _TLS13 = int(ProtocolVersion.TLSv1_3)
 _SERVER_NAME = int(ExtensionType.server_name)
 _ALPN = int(ExtensionType.application_layer_protocol_negotiation)
 _KEY_SHARE = int(ExtensionType.key_share)
+_COMPRESS_CERTIFICATE = int(ExtensionType.compress_certificate)
 _EARLY_DATA = int(ExtensionType.early_data)
 _PRE_SHARED_KEY = int(ExtensionType.pre_shared_key)
 _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
@@ -150,9 +152,12 @@ def answer(
         key, scheme = selected
         status = key.ocsp_response if facts.wants_status else None
         if status is not None or (facts.wants_scts and key.scts):
-            flight += config.certificate_message(key, status, facts.wants_scts and bool(key.scts))
+            certificate = config.certificate_message(key, status, facts.wants_scts and bool(key.scts))
         else:
-            flight += config.certificate_messages[key]
+            certificate = config.certificate_messages[key]
+        if config.certificate_compression and _COMPRESS_CERTIFICATE in hello.extensions:
+            certificate = compressed_for(config, hello.extensions[_COMPRESS_CERTIFICATE], certificate)
+        flight += certificate
         transcript.add(flight)
         out.send(flight)
         if key.signer is not None:

@@ -33,6 +33,7 @@ __all__ = [
     "uint8",
     "uint16",
     "uint16_list",
+    "uint24",
     "uint32",
     "vector",
 ]
@@ -96,6 +97,7 @@ def _read_uint16(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 uint8 = Codec(_read_uint8, _uint(1).write)
 uint16 = Codec(_read_uint16, _uint(2).write)
+uint24 = _uint(3)
 uint32 = _uint(4)
 
 

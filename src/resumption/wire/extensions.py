@@ -39,6 +39,7 @@ __all__ = [
     "pack_alpn",
     "pack_alpn_server",
     "pack_certificate_authorities",
+    "pack_compress_certificate",
     "pack_cookie",
     "pack_early_data",
     "pack_early_data_ticket",
@@ -74,6 +75,7 @@ __all__ = [
     "parse_alpn",
     "parse_alpn_server",
     "parse_certificate_authorities",
+    "parse_compress_certificate",
     "parse_cookie",
     "parse_early_data",
     "parse_early_data_ticket",
@@ -270,6 +272,9 @@ parse_cookie, pack_cookie = _body("cookie", opaque(1, 2**16 - 1))
 
 
 # --- resumption ----------------------------------------------------------------------------------------------------
+
+# CertificateCompressionAlgorithm algorithms<2..2^8-2>;  RFC 8879, section 3
+parse_compress_certificate, pack_compress_certificate = _body("compress_certificate", uint16_list(2, 254))
 
 # PskKeyExchangeMode ke_modes<1..255>;  RFC 9846, section 4.3.9 (4.2.9)
 parse_psk_key_exchange_modes, pack_psk_key_exchange_modes = _body("psk_key_exchange_modes", opaque(1, 255))

@@ -26,6 +26,7 @@ from resumption.wire.codec import (
     uint8,
     uint16,
     uint16_list,
+    uint24,
     uint32,
     vector,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "CertificateRequest",
     "CertificateVerify",
     "ClientHello",
+    "CompressedCertificate",
     "EncryptedExtensions",
     "EndOfEarlyData",
     "Finished",
@@ -177,6 +179,17 @@ class Certificate(Message):
 
 
 @frozen(repr=False)
+class CompressedCertificate(Message):
+    """The body of a `Certificate` message, compressed. RFC 8879, section 4. Nothing is decompressed here."""
+
+    msg_type: ClassVar[int] = HandshakeType.compressed_certificate.value
+
+    algorithm: Annotated[int, uint16]
+    uncompressed_length: Annotated[int, uint24]
+    compressed_certificate_message: Annotated[bytes, opaque(1, 2**24 - 1)]
+
+
+@frozen(repr=False)
 class CertificateVerify(Message):
     """Proof that the sender holds its private key, in both versions. RFC 9846, section 4.5.2 (4.4.3)."""
 
@@ -272,6 +285,7 @@ MESSAGES: Final[dict[int, type[Message]]] = {
     HandshakeType.end_of_early_data.value: EndOfEarlyData,
     HandshakeType.encrypted_extensions.value: EncryptedExtensions,
     HandshakeType.certificate.value: Certificate,
+    HandshakeType.compressed_certificate.value: CompressedCertificate,
     HandshakeType.certificate_request.value: CertificateRequest,
     HandshakeType.certificate_verify.value: CertificateVerify,
     HandshakeType.finished.value: Finished,
