@@ -72,6 +72,10 @@ class EarlyDataOwner(SessionOwner):
         early, length = self._early, len(data)
         if isinstance(early, EarlyData) or not early.is_open or early.size + length > early.limit:
             return 0
+        if (
+            self._sealer.remaining - length // self._fragment_length < 2
+        ):  # this key has no update: RFC 9846, section 5.5
+            return 0  # the last record is that of EndOfEarlyData
         if self._flight:
             self._flush()
         early.size += length

@@ -111,7 +111,9 @@ def test_randoms_and_shares_of_a_server_are_its_own_and_new(world: World) -> Non
     assert len(seen) == 24
 
 
-@pytest.mark.proves("9846:4:1", "9846:4.4.1:1", "9846:4.4.2:1", "9846:4.4.2:3", "9846:4.5.2:3", "9846:4.5.1:1")
+@pytest.mark.proves(
+    "9846:4:1", "9846:4.4.1:1", "9846:4.4.2:1", "9846:4.4.2:3", "9846:4.5.2:3", "9846:4.5.1:1", "9846:B:1"
+)
 def test_the_flight_of_a_server_is_in_order(world: World) -> None:
     peer = client13_for(world, identity=True, **mutual(world)).say_hello().read_flight()
     kinds = [H.encrypted_extensions, H.certificate_request, H.certificate, H.certificate_verify, H.finished]

@@ -100,7 +100,7 @@ def test_the_certificate_that_has_it_is_shown(world: World, pki: Pki) -> None:
     assert shown(asked(world, ((KEY_USAGE, b""),), bare)) is None
 
 
-@pytest.mark.proves("9846:4.3.5:2")
+@pytest.mark.proves("9846:4.3.5:2", "9846:4.7.2:2", "9846:4.7.2:3", "9846:4.7.2:4")
 def test_requests_after_the_handshake_filter_too(world: World, pki: Pki) -> None:
     own = certified(issue("client.test", issuer=pki.root, purposes=[P.CLIENT_AUTH]))
     for wanted, kinds in (

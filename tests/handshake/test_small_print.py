@@ -26,7 +26,7 @@ def alerts(base: type[PeerError] = PeerError) -> set[int]:
     return {int(base.alert)} | {alert for kind in base.__subclasses__() for alert in alerts(kind)}
 
 
-@pytest.mark.proves("5246:7.2.2:6", "5246:7.2.2:7", "5246:7.2.2:8")
+@pytest.mark.proves("5246:7.2.2:6", "5246:7.2.2:7", "5246:7.2.2:8", "9846:B:1")
 def test_reserved_alerts_are_never_sent() -> None:
     assert not {21, 41, 60} & alerts()  # decryption_failed, no_certificate, export_restriction
 

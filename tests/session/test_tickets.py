@@ -85,6 +85,7 @@ def test_a_session_too_large_gets_no_ticket_and_is_counted(keys: TicketKeys) -> 
     assert keys.status(NOW).counts["oversize"] == 1
 
 
+@pytest.mark.proves("5077:5.2:1", "5077:5.7:2")
 def test_the_ticket_is_the_documented_construction(keys: TicketKeys) -> None:
     ticket = sealed(keys, b"plaintext")
     key = keys.ring.issuing_key(NOW)
@@ -225,6 +226,7 @@ def test_f59_a_random_source_that_returns_the_wrong_length_is_an_error(keys: Tic
 # --- what does not open ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("5077:5.7:2")
 def test_f58_corrupt_tickets_are_misses_and_leave_nothing_behind(keys: TicketKeys) -> None:
     ticket = sealed(keys, bytes(200))
     random = stream(b"f58")

@@ -432,7 +432,7 @@ class ExpectFinished(Handshaking13):
             reason = Reason.EXTERNAL_PSK if self.resumed else self.offered.reason or Reason.SERVER_DECLINED
             resumption = Resumption(False, reason, peer=negotiated.server_name)
         out.complete(resumption, data)
-        later = transcript if config.post_handshake_auth else None
+        later = transcript if config.post_handshake_auth and data.psk_identity is None else None  # RFC 9846, F.1
         tickets = TicketSecrets(suite, master, transcript.digest())
         return ClientConnected(config, data, tickets, Budget(config), later)
 

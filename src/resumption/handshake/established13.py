@@ -295,6 +295,8 @@ class ServerConnected(_Connected):
 
     def request_certificate(self, out: Output, *, required: bool) -> None:
         """Ask the client for its certificate now. RFC 9846, section 4.7.2 [8446: 4.6.2]."""
+        if self.data.psk_identity is not None:
+            raise UsageError("an external PSK serves in place of certificates: the two are not combined")
         if self.later is None:
             raise UsageError(
                 "the client did not offer post-handshake authentication"

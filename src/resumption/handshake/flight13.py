@@ -225,7 +225,7 @@ def _conclude(
     else:
         identity = Identity((), 0, now, now + config.max_auth_age_s)
         resumption = Resumption(False, Reason.EXTERNAL_PSK if accepted is not None else reason or Reason.NOT_OFFERED)
-    later = config.post_handshake_auth and facts.post_handshake_auth
+    later = config.post_handshake_auth and facts.post_handshake_auth and negotiated.psk_identity is None
     progress = Progress(
         negotiated, transcript, secrets, master, resumption, session, facts.psk_dhe_ke, num_tickets, later
     )
