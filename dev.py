@@ -9,6 +9,7 @@
     python3 dev.py fuzz [TARGET ...] [-OPTION ...]  the fuzz targets, a minute each
     python3 dev.py matrix [ARGS]       every combination against OpenSSL, GnuTLS and Python's ssl, as a table
     python3 dev.py soak NAME [ARGS]    what takes too long for the tests: a program of tests/soak
+    python3 dev.py mutate [MODULE ...] mutation testing of the gate, the key ring, the seals and the replay register
     python3 dev.py docs [--check]      draw the generated pages of docs/ again (or only compare)
     python3 dev.py which VERSION       where this machine has that Python; exit status 1 if nowhere
 
@@ -346,6 +347,12 @@ def soak(python: Interpreter, arguments: list[str]) -> int:
     return hand_over([str(folder / BIN / "python"), str(programs[arguments[0]]), *arguments[1:]])
 
 
+def mutate(python: Interpreter, arguments: list[str]) -> int:
+    folder = environment(python, ["mutation", "test"], "-mutation")
+    command = [str(folder / BIN / "python"), str(ROOT / "tests" / "mutation" / "mutate.py"), *arguments]
+    return subprocess.call(command, cwd=ROOT, env=clean_environ())
+
+
 def docs(python: Interpreter, arguments: list[str]) -> int:
     pages = [ROOT / "docs" / f"{page}.py" for page in ("states", "reference", "openssl", "conformance")]
     return max(subprocess.call([python.executable, str(page), *arguments]) for page in pages)
@@ -368,6 +375,7 @@ COMMANDS: dict[str, Callable[[Interpreter, list[str]], int]] = {
     "fuzz": fuzz,
     "soak": soak,
     "matrix": matrix,
+    "mutate": mutate,
     "docs": docs,
     "which": which,
 }
