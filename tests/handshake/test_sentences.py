@@ -335,18 +335,7 @@ def hello_with(peer: Server13, index: int) -> bytes:
     return peer.server_hello(share=share, add={int(E.pre_shared_key): index.to_bytes(2, "big")}).pack()
 
 
-# --- certificates of TLS 1.2 clients ---------------------------------------------------------------------------------
-
-
-@pytest.mark.proves("5246:7.4.4:1", "5246:7.4.6:9")
-@pytest.mark.parametrize(("schemes", "shows"), [((0x0403,), True), ((0x0403, 0x0401), True), ((0x0401, 0x0503), False)])
-def test_a_tls12_client_shows_no_chain_that_is_signed_otherwise_than_was_asked_for(
-    world: World, schemes: tuple[int, ...], shows: bool
-) -> None:
-    """The chain is signed by an authority with a P-256 key and SHA-256, and the client's own key can use any hash."""
-    peer = server12_for(world, certified_key=certified(world.pki.client)).say_hello().say_certificate()
-    peer.say_key_exchange().say_request(schemes).say_done().accepted()
-    assert (H.certificate_verify in [raw[0] for raw in peer.flight]) is shows
+# --- certificates ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.proves("9846:9.1:2")

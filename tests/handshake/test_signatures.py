@@ -190,6 +190,7 @@ def test_a_server_with_no_such_chain_shows_what_it_has(world: World, pki: Pki, v
     assert isinstance(pair.took.server_error, AlertReceived)
 
 
+@pytest.mark.proves("5246:7.4.4:1", "5246:7.4.6:9")
 @both_versions
 def test_a_server_refuses_a_client_chain_that_is_signed_otherwise(world: World, pki: Pki, version: int) -> None:
     servers = world.server_config(**mutual(world), certificate_schemes=(S.ed25519,), maximum_version=version)

@@ -274,7 +274,6 @@ class ExpectRequestOrDone(ClientHandshaking12):
                 _TLS12,
                 usable_schemes(message.supported_signature_algorithms, message.certificate_types),
                 message.certificate_authorities,
-                chain_schemes=message.supported_signature_algorithms,
             ),
         )
 

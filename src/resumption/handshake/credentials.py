@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from resumption.constants import ExtensionType, ProtocolVersion
 from resumption.crypto.certificates import CertifiedKey
-from resumption.crypto.chain_schemes import signed_within
 from resumption.crypto.oid_filters import OidFilters, check_filters, matches
 from resumption.errors import MissingExtension
 from resumption.handshake.placement import Place, check_request
@@ -43,15 +42,11 @@ class RequestedCertificate:
     extensions: frozenset[int] = frozenset()  # what the answer may hold
     filters: OidFilters = ()
     compression: bytes | None = None  # the body of compress_certificate, RFC 8879
-    chain_schemes: tuple[int, ...] | None = None  # TLS 1.2: every certificate of the chain is signed with one of these
 
     def scheme_for(self, key: CertifiedKey) -> int | None:
         """The best scheme that ``key`` can sign with and the server can check; None if there is none, or if the
-        certificate is not one of those that the server filters for; in TLS 1.2 also if the chain is signed otherwise
-        than the server can check (RFC 5246, section 7.4.4)."""
+        certificate is not one of those that the server filters for."""
         if self.filters and not matches(key.chain[0], self.filters):
-            return None
-        if self.chain_schemes is not None and not signed_within(key.chain, self.chain_schemes):
             return None
         for scheme in key.schemes13 if self.version == _TLS13 else key.schemes12:
             if scheme in self.schemes:
