@@ -29,6 +29,7 @@ from resumption.handshake.events import HandshakeCompleted, SessionIssued
 from resumption.session.verdicts import Reason
 from resumption.wire import extensions as ext
 from resumption.wire.messages import Certificate, CertificateEntry, CertificateVerify
+from resumption.wire.records import DEFAULT_MESSAGE_LIMIT
 from tests.handshake.pairs import TLS12, TLS13, VERSIONS, World, certified, pump, trust
 from tests.handshake.samples import message
 from tests.handshake.scripted13 import Client13, Server13
@@ -220,7 +221,7 @@ def test_a_message_beyond_the_limit_is_refused_by_its_header(world: World, versi
     peer.say_hello()
     if version == TLS13:
         peer.say_extensions()
-    peer.say_record(22, b"\x0b\x02\x00\x01").refused(IllegalParameter)
+    peer.say_record(22, b"\x0b" + (DEFAULT_MESSAGE_LIMIT + 1).to_bytes(3)).refused(DecodeError)
 
 
 # --- client certificates ---------------------------------------------------------------------------------------------
