@@ -34,6 +34,7 @@ def connected(world: World, suite: int) -> Pair:
         "maximum_version": version,
         "suites": (suite,),
         "max_post_handshake_messages": 10_000,
+        "max_key_updates": 10_000,
     }
     return world.meet(world.client_config(**settings), world.server_config(**settings)).check()
 
