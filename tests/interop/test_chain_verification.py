@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.names import server_name_of
 from resumption.crypto.trust import TrustStore
-from resumption.errors import CertificateError, HostnameMismatch
+from resumption.errors import CertificateError, ConfigurationError, HostnameMismatch
 from tests.crypto.refusals import REFUSALS, Refusal
 from tests.pki import LOOPBACK, Credential, Pki
 
@@ -157,9 +157,11 @@ def test_a_small_authority_made_with_openssl_x509(openssl: str, tmp_path: Path, 
     assert store.verify_server(good.chain, "localhost", openssl_now())
 
     run(openssl, tmp_path, *sign, "-sha1", "-extfile", "ext", "-out", "sha1.pem")
-    sha1 = CertifiedKey.load(tmp_path / "sha1.pem", tmp_path / "key.pem")
+    with pytest.raises(ConfigurationError, match="SHA-1"):
+        CertifiedKey.load(tmp_path / "sha1.pem", tmp_path / "key.pem")
+    sha1 = x509.load_pem_x509_certificate((tmp_path / "sha1.pem").read_bytes())
     with pytest.raises(CertificateError, match="signed with SHA1") as caught:
-        store.verify_server(sha1.chain, "localhost", openssl_now())
+        store.verify_server((sha1.public_bytes(serialization.Encoding.DER),), "localhost", openssl_now())
     assert caught.value.verify_code == 68
 
 
