@@ -26,8 +26,8 @@ PACKAGE = "resumption"
 ALSO = {
     "Streams": ["resumption.streams.blocking.Stream", "resumption.streams.aio.AsyncStream"],
     "Stores of clients": [
-        "resumption.session.stores.client_sessions.ClientSessionStore",
-        "resumption.session.stores.client_sessions.ClientStoreStats",
+        "resumption.session.fleet.client_sessions.ClientSessionStore",
+        "resumption.session.fleet.client_sessions.ClientStoreStats",
     ],
     "More of sessions": [
         "resumption.session.facts.SessionData",

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from resumption import ClientContext, ServerContext, Session, SessionIssued, StoreLimits, TicketKeys
 from resumption.constants import ExtensionType
-from resumption.session.breaker import BreakerChange, BreakerState
+from resumption.session.stores.breaker import BreakerChange, BreakerState
 from resumption.streams.pump import Pump
 
 __all__ = ["PHASES", "Credentials", "Load", "Offer", "Tally", "server_of"]

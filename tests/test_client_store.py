@@ -15,7 +15,7 @@ import pytest
 from resumption import CacheMode, ClientContext, ServerContext
 from resumption.constants import ProtocolVersion
 from resumption.errors import Error
-from resumption.session.stores.client_sessions import ClientSessionStore
+from resumption.session.fleet.client_sessions import ClientSessionStore
 from tests.handshake.pairs import World
 from tests.interop.ours import OurServer, our_server, visit
 from tests.pki import Pki

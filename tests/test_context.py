@@ -18,7 +18,7 @@ from resumption.handshake.events import NeedSession
 from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode
 from resumption.session.stores.memory import MemoryStore
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
 from resumption.session.verdicts import Mechanism, Reason
 from tests.handshake.pairs import TLS12, TLS13, VERSIONS, Pair, Took, World, feed, issued, pump
 from tests.handshake.scripted12 import Client12

@@ -45,6 +45,14 @@ FLOORS: dict[str, float] = {
     "__main__": 9.5,
 }
 
+# Within `session`: what each of its rooms may import from the others. They all stand on the modules beside them.
+SESSION_ROOMS: dict[str, tuple[str, ...]] = {
+    "formats": (),
+    "tickets": ("formats",),
+    "stores": ("formats",),
+    "fleet": ("tickets", "stores"),
+}
+
 CONTEXTS = ("context", "client_context", "server_context")
 SOCKETS_AND_LOOPS = ("streams", *CONTEXTS, "", "adapters", "openssl", "ssl", "cli", "__main__")
 EVERYWHERE_BUT_BYTES_AND_STATES = ("session", "crypto", "config", *SOCKETS_AND_LOOPS)
@@ -55,7 +63,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("asyncio", "select", "selectors", "socket", "socketserver"), SOCKETS_AND_LOOPS),
     **dict.fromkeys(("http", "urllib.request", "ftplib", "smtplib"), ("adapters", "cli")),
     "ssl": ("adapters", "ssl", "cli.bench", "cli.demo.stdlib"),
-    "sqlite3": ("session.stores", "cli.bench"),
+    "sqlite3": ("session.stores", "session.fleet.client_sessions", "cli.bench"),
     "cryptography": EVERYWHERE_BUT_BYTES_AND_STATES,
     "redis": ("session.stores", "cli.bench"),
     "pymemcache": ("session.stores", "cli.bench"),
@@ -185,6 +193,23 @@ def test_imports_point_down() -> None:
     assert violations(PACKAGE) == []
 
 
+def session_room_violations(package: Path) -> list[str]:
+    def room(name: str) -> str | None:
+        parts = name.split(".")
+        return parts[2] if parts[:2] == [package.name, "session"] and parts[2:3] and parts[2] in SESSION_ROOMS else None
+
+    return [
+        f"{found.importer}:{found.line} imports {found.name}"
+        for found in all_imports(package)
+        if (here := room(found.importer)) and (there := room(found.name))
+        if there != here and there not in SESSION_ROOMS[here]
+    ]
+
+
+def test_the_rooms_of_the_session_stand_on_one_another_as_said() -> None:
+    assert session_room_violations(PACKAGE) == []
+
+
 def test_no_two_modules_import_each_other() -> None:
     assert cycles(PACKAGE) == []
 
@@ -278,3 +303,16 @@ def test_a_circle_of_imports_is_caught_even_inside_functions(tmp_path: Path) -> 
 def test_the_floors_that_are_checked_are_those_of_the_real_package() -> None:
     assert {"errors", "constants"} <= {path.stem for path in PACKAGE.glob("*.py")}
     assert len(all_imports(PACKAGE)) > 5
+
+
+def test_a_room_of_the_session_that_reaches_across_is_found(tmp_path: Path) -> None:
+    package = house(
+        tmp_path,
+        {
+            "session/stores/redis": "from house.session.tickets.ring import KeyRing",
+            "session/fleet/shared": "from house.session.tickets.ring import KeyRing\nfrom house.session import facts",
+        },
+    )
+    assert session_room_violations(package) == [
+        "house.session.stores.redis:1 imports house.session.tickets.ring.KeyRing"
+    ]

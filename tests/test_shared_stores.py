@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from resumption import ClientContext, Reason, ServerContext, Session, StoreLimits, TicketKeys
 from resumption.adapters.metrics import SessionCollector
 from resumption.constants import ExtensionType
-from resumption.session.breaker import BreakerChange, BreakerState
+from resumption.session.stores.breaker import BreakerChange, BreakerState
 from resumption.session.verdicts import Mechanism, Resumption
 from resumption.streams.aio import AsyncStream
 from tests.pki import Pki

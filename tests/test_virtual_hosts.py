@@ -17,7 +17,7 @@ from resumption.crypto.certificates import CertifiedKey
 from resumption.errors import AlertReceived, ConfigurationError, InternalError, MissingExtension, UsageError
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.session.stores.memory import MemoryStore
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
 from resumption.virtual_hosts import HostRules, canonical_rule
 from tests.handshake.pairs import TLS12, TLS13, VERSIONS, Pair, World, certified
 from tests.pki import Credential, Pki

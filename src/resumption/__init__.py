@@ -50,15 +50,15 @@ from resumption.handshake.hello import ClientHelloFacts
 from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.early import EarlyData, EarlyReason, EarlyState, too_early_response
-from resumption.session.guarded import StoreLimits
-from resumption.session.key_files import TicketKeyFiles
+from resumption.session.fleet.replay import ReplayRegister
+from resumption.session.fleet.rotation import StoredTicketKeys
 from resumption.session.model import Session, tracing
-from resumption.session.replay import ReplayRegister
-from resumption.session.rotation import StoredTicketKeys
 from resumption.session.statistics import ContextStats
-from resumption.session.store import SessionStore, open_store
-from resumption.session.ticket_callbacks import TicketKeyCallback, TicketOutcome, TicketReturn
-from resumption.session.tickets import TicketKeys
+from resumption.session.stores.guarded import StoreLimits
+from resumption.session.stores.store import SessionStore, open_store
+from resumption.session.tickets.callbacks import TicketKeyCallback, TicketOutcome, TicketReturn
+from resumption.session.tickets.key_files import TicketKeyFiles
+from resumption.session.tickets.keys import TicketKeys
 from resumption.session.verdicts import Mechanism, Reason, Resumption
 
 __all__ = [

@@ -36,7 +36,7 @@ _numbers = itertools.count(1)
 
 
 if TYPE_CHECKING:
-    from resumption.session.stores.client_sessions import ClientSessionStore, TakenSession
+    from resumption.session.fleet.client_sessions import ClientSessionStore, TakenSession
     from resumption.streams.aio import AsyncStream
 
 __all__ = ["ChooseCertificate", "ClientContext", "KeptSessions", "Opening"]
@@ -148,7 +148,7 @@ class ClientContext(Context[ClientConfig]):
         super().__init__(config, mode=session_cache_mode, name=name or f"client {next(_numbers)}", keylog=keylog)
         self._owns_store = isinstance(session_store, str | os.PathLike)
         if isinstance(session_store, str | os.PathLike):
-            from resumption.session.stores.client_sessions import ClientSessionStore  # only who uses it needs SQLite
+            from resumption.session.fleet.client_sessions import ClientSessionStore  # only who uses it needs SQLite
 
             session_store = ClientSessionStore(session_store, clock=clock, random=random)
         self.session_store: ClientSessionStore | None = session_store

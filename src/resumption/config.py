@@ -33,10 +33,10 @@ from resumption.crypto.suites import DEFAULT_SUITES_12, DEFAULT_SUITES_13, SUITE
 from resumption.crypto.trust import TrustStore
 from resumption.errors import ConfigurationError
 from resumption.own_certificates import ClientCertificates, OcspPolicy, ServerCertificates, remember
+from resumption.session.fleet.replay import ReplayRegister, SpentTickets
 from resumption.session.gate import ClientAuth, ClientPolicy, Policy
-from resumption.session.replay import ReplayRegister, SpentTickets
-from resumption.session.ticket_callbacks import TicketHooks
-from resumption.session.tickets import TicketProtection
+from resumption.session.tickets.callbacks import TicketHooks
+from resumption.session.tickets.keys import TicketProtection
 from resumption.session.verdicts import Mechanism
 from resumption.wire import extensions
 from resumption.wire.grease import Grease

@@ -29,21 +29,21 @@ from resumption.errors import (
 )
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.ownership import SessionOwner
-from resumption.session.breaker import BreakerChange
 from resumption.session.cache import CacheMode
+from resumption.session.fleet.replay import ReplayRegister, SpentTickets
+from resumption.session.fleet.revocation import PublishedEpoch
+from resumption.session.fleet.rotation import StoredTicketKeys
+from resumption.session.fleet.shared import SharedSessions
+from resumption.session.fleet.upkeep import Upkeep
 from resumption.session.gate import ClientAuth
-from resumption.session.guarded import StoreLimits
-from resumption.session.key_files import TicketKeyFiles
 from resumption.session.model import Session
-from resumption.session.replay import ReplayRegister, SpentTickets
-from resumption.session.revocation import PublishedEpoch
-from resumption.session.rotation import StoredTicketKeys
-from resumption.session.shared import SharedSessions
 from resumption.session.statistics import ContextStats
-from resumption.session.store import SessionStore, open_store
-from resumption.session.ticket_callbacks import DecryptHook, GenerateHook, TicketHooks
-from resumption.session.tickets import TicketKeys, TicketProtection
-from resumption.session.upkeep import Upkeep
+from resumption.session.stores.breaker import BreakerChange
+from resumption.session.stores.guarded import StoreLimits
+from resumption.session.stores.store import SessionStore, open_store
+from resumption.session.tickets.callbacks import DecryptHook, GenerateHook, TicketHooks
+from resumption.session.tickets.key_files import TicketKeyFiles
+from resumption.session.tickets.keys import TicketKeys, TicketProtection
 from resumption.session.verdicts import Mechanism, Reason
 from resumption.streams.blocking import Stream
 from resumption.streams.listener import Listener

@@ -20,8 +20,8 @@ from cryptography.hazmat import asn1
 from tests.session import vectors
 from tests.session.test_der import Oracle, build
 
-from resumption.session import der, packed
 from resumption.session.facts import FACT_NAMES, SessionData
+from resumption.session.formats import der, packed
 from resumption.session.model import APPLICATION, Holder, Session, tracing
 
 Action = Callable[[], object]

@@ -13,10 +13,10 @@ import pytest
 
 from resumption.cli import doctor
 from resumption.errors import StoreError
-from resumption.session.sealing import RecordSealer
-from resumption.session.store import open_store
 from resumption.session.stores.memory import MemoryStore
-from resumption.session.tickets import TicketKeys
+from resumption.session.stores.store import open_store
+from resumption.session.tickets.keys import TicketKeys
+from resumption.session.tickets.sealing import RecordSealer
 from tests.cli.commands import invoke
 from tests.session.ticket_cases import SECRET
 from tests.store_servers import memcached_server, redis_server

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from resumption import TicketKeyFiles, TicketKeys
-from resumption.session.revocation import PublishedEpoch
+from resumption.session.fleet.revocation import PublishedEpoch
 from resumption.session.stores.sqlite import SQLiteStore
 from tests.cli.commands import invoke
 

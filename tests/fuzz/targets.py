@@ -20,10 +20,10 @@ from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.trust import TrustStore
 from resumption.errors import CertificateError, ConfigurationError, DecodeError, PeerError, SessionFormatError
 from resumption.handshake.hello import ClientHelloFacts
-from resumption.session import der, packed
+from resumption.session.formats import der, packed
 from resumption.session.model import Session
-from resumption.session.sealing import RecordSealer
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
+from resumption.session.tickets.sealing import RecordSealer
 from resumption.wire.messages import (
     Certificate,
     CertificateRequest,

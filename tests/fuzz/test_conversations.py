@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from resumption.handshake import finish12, server
 from tests.fuzz.conversations import CORPUS, Broken, Fuzzer
 from tests.fuzz.fuzz_conversations import arguments, main
 from tests.fuzz.mutations import split_records
-from tests.handshake.pairs import World, feed
+from tests.handshake.pairs import TLS12, TLS13, World, feed
 from tests.pki import Pki
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "hellos"
@@ -66,6 +67,8 @@ def test_an_unforeseen_exception_would_be_noticed(
         kind: (parse, broken if handler.__name__ == name else handler)
         for kind, (parse, handler) in target.handlers.items()
     }
+    for version, stateful in itertools.product((TLS12, TLS13), (False, True)):
+        fuzzer.session(version, stateful)  # before anything is broken
     monkeypatch.setattr(target, "handlers", handlers)
     with pytest.raises(Broken, match="unforeseen"):
         for number in range(300):

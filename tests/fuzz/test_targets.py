@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from resumption.session import packed
+from resumption.session.formats import packed
 from resumption.session.model import Session
 from tests.fuzz import targets
 from tests.fuzz.conversations import Broken

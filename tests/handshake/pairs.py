@@ -27,7 +27,7 @@ from resumption.errors import Error, IllegalParameter, InternalError
 from resumption.handshake.events import DataReceived, Event, SessionIssued
 from resumption.server_context import ServerContext
 from resumption.session.model import Session, SessionData
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
 from tests.pki import Credential, Pki
 
 TLS12 = int(ProtocolVersion.TLSv1_2)

@@ -30,7 +30,7 @@ from resumption.handshake import (
 )
 from resumption.handshake.state import State
 from resumption.handshake.tickets import seal_session
-from resumption.session.replay import ReplayRegister
+from resumption.session.fleet.replay import ReplayRegister
 from resumption.session.verdicts import Mechanism
 from tests.handshake.pairs import TLS12, TLS13, World, certified
 from tests.handshake.scripted import Peer

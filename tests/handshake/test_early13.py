@@ -37,10 +37,10 @@ from resumption.handshake.events import (
     NeedAdmission,
 )
 from resumption.session.early import EarlyData, EarlyReason, EarlyState
+from resumption.session.fleet.replay import ReplayRegister
 from resumption.session.model import Session
-from resumption.session.replay import ReplayRegister
 from resumption.session.stores.memory import MemoryStore
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
 from resumption.wire import extensions as ext
 from resumption.wire.messages import EncryptedExtensions, KeyUpdate
 from tests.handshake.pairs import TLS12, TLS13, World, certified, pump, received

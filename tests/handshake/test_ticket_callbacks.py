@@ -10,9 +10,9 @@ import pytest
 import resumption
 from resumption import openssl as face
 from resumption.errors import AlertReceived, ConfigurationError, InternalError
-from resumption.session.openssl_tickets import OpenSSLTicketKeys
-from resumption.session.ticket_callbacks import TicketKeyCallback, TicketOutcome, TicketReturn
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.callbacks import TicketKeyCallback, TicketOutcome, TicketReturn
+from resumption.session.tickets.keys import TicketKeys
+from resumption.session.tickets.openssl_tickets import OpenSSLTicketKeys
 from tests.handshake.pairs import TLS12, TLS13, VERSIONS, World, issued, pump
 from tests.pki import Pki
 

@@ -13,7 +13,7 @@ import pytest
 import resumption
 from resumption import openssl as face
 from resumption.session.ledger import APPLICATION
-from resumption.session.openssl_tickets import OpenSSLTicketKeys
+from resumption.session.tickets.openssl_tickets import OpenSSLTicketKeys
 from tests.handshake.pairs import TLS12, TLS13, Pair, World, pump
 from tests.pki import Pki
 

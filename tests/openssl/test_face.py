@@ -22,7 +22,7 @@ from resumption.openssl import history
 from resumption.openssl.convention import null_on_error, succeeds
 from resumption.session.facts import SessionData
 from resumption.session.ledger import APPLICATION
-from resumption.session.ticket_callbacks import TicketHooks, TicketKeyCallback
+from resumption.session.tickets.callbacks import TicketHooks, TicketKeyCallback
 from tests.handshake.pairs import TLS12, TLS13, Pair, World, pump
 from tests.pki import Pki
 

@@ -19,7 +19,7 @@ from resumption.ownership import SessionOwner
 from resumption.server_context import ServerContext
 from resumption.session.model import Session
 from resumption.session.stores.memory import MemoryStore
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
 from resumption.session.verdicts import Mechanism, Reason
 from tests.handshake.pairs import TLS12, TLS13, Pair, Tap, Took, World, feed
 from tests.pki import Credential, Pki

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from resumption.errors import StoreError
-from resumption.session.key_files import TicketKeyFiles
-from resumption.session.rotation import StoredTicketKeys
+from resumption.session.fleet.rotation import StoredTicketKeys
+from resumption.session.fleet.upkeep import Upkeep
 from resumption.session.stores.memory import MemoryStore
-from resumption.session.upkeep import Upkeep
+from resumption.session.tickets.key_files import TicketKeyFiles
 from resumption.session.verdicts import Reason
 from tests.handshake.pairs import World
 from tests.security.paths import SECRET, Stage, declined

@@ -12,9 +12,9 @@ from resumption.connection import Connection
 from resumption.errors import ConfigurationError, StoreError
 from resumption.handshake.events import EarlyDataReceived, Failed, NeedSpending
 from resumption.handshake.server13 import AwaitSpending
-from resumption.session.replay import ReplayRegister, SpentTickets
+from resumption.session.fleet.replay import ReplayRegister, SpentTickets
 from resumption.session.stores.memory import MemoryStore
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
 from resumption.session.verdicts import Mechanism, Reason
 from tests.handshake.pairs import TLS12, Pair, World, pump
 from tests.pki import Pki

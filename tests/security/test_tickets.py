@@ -14,7 +14,7 @@ from resumption.errors import AlertReceived, ConfigurationError, InternalError
 from resumption.handshake import established13, server12
 from resumption.server_context import ServerContext
 from resumption.session.model import Session
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
 from resumption.session.verdicts import Mechanism, Reason
 from tests.handshake.pairs import World
 from tests.security.paths import SECRET, Stage, declined, disguised, keep, reason_of

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from resumption.errors import ConfigurationError
-from resumption.session.breaker import BreakerChange, BreakerPolicy, BreakerState, CircuitBreaker
+from resumption.session.stores.breaker import BreakerChange, BreakerPolicy, BreakerState, CircuitBreaker
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 

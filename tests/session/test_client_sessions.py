@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from resumption.errors import ConfigurationError
-from resumption.session.stores.client_sessions import ClientSessionStore
+from resumption.session.fleet.client_sessions import ClientSessionStore
 from resumption.session.stores.sqlite import SQLiteStore
 from tests.session.test_forking import in_child
 from tests.session.ticket_cases import NOW, OTHER_SECRET, SECRET, Clock

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resumption.session import der, text
 from resumption.session.facts import SessionData
-from resumption.session.names import suite_name
+from resumption.session.formats import der, text
+from resumption.session.formats.names import suite_name
 from tests.session import vectors
 
 pytestmark = [

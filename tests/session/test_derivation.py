@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumption.errors import ConfigurationError
-from resumption.session.derivation import PreparedHmac, check_diversity, key_material, overwrite
+from resumption.session.tickets.derivation import PreparedHmac, check_diversity, key_material, overwrite
 
 SECRET = hashlib.sha256(b"a secret for tests").digest()
 

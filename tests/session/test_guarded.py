@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from resumption.errors import ConfigurationError, StoreError
-from resumption.session.breaker import BreakerChange, BreakerState
-from resumption.session.guarded import GuardedStore, StoreLimits, StoreUnavailable
+from resumption.session.stores.breaker import BreakerChange, BreakerState
+from resumption.session.stores.guarded import GuardedStore, StoreLimits, StoreUnavailable
 from resumption.session.stores.memory import MemoryStore
-from resumption.session.workers import Workers
+from resumption.session.stores.workers import Workers
 from tests.session.test_forking import in_child
 from tests.session.test_store import needs_fork
 from tests.store_servers import until
@@ -324,6 +324,23 @@ def test_a_written_entry_ends_the_wait_at_once(store: Remote, guard: Guard) -> N
     assert store.inner.get("k") == b"v"
 
 
+def test_nothing_is_left_to_follow_once_the_followers_were_told(store: Remote, guard: Guard) -> None:
+    guarded = guard(StoreLimits(timeout_s=10.0, write_wait_s=20.0))
+    store.free.clear()
+    guarded.put("k", b"v", LATER)
+    late: list[bool] = []
+    told = threading.Event()
+
+    def tell() -> None:
+        late.append(guarded.follow("k", tell))  # the writer has not come round yet
+        told.set()
+
+    assert guarded.follow("k", tell)
+    store.free.set()
+    assert told.wait(10)
+    assert late == [False]
+
+
 @pytest.mark.parametrize("trouble", ["failed before", "breaker open", "queue is long", "switched off"])
 def test_nobody_waits_for_a_store_that_is_not_well(store: Remote, guard: Guard, trouble: str) -> None:
     guarded = guard(StoreLimits(timeout_s=10.0, write_wait_s=0.0 if trouble == "switched off" else 20.0))
@@ -427,7 +444,7 @@ def test_a_child_has_its_own_threads_and_an_empty_queue(store: Remote, guard: Gu
 
 
 def test_threads_without_work_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resumption.session.workers._IDLE_S", 0.01)
+    monkeypatch.setattr("resumption.session.stores.workers._IDLE_S", 0.01)
     workers = Workers(4, "idle test")
     job = workers.submit(lambda: threading.current_thread())
     assert job is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resumption.errors import ConfigurationError
-from resumption.session.key_files import TicketKeyFiles
+from resumption.session.tickets.key_files import TicketKeyFiles
 from tests.session.ticket_cases import NOW, PARTITION, stream
 
 

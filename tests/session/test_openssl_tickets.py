@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumption.errors import ConfigurationError, InternalError
-from resumption.session import openssl_tickets
-from resumption.session.openssl_tickets import Layout, OpenSSLTicketKeys
+from resumption.session.tickets import openssl_tickets
+from resumption.session.tickets.openssl_tickets import Layout, OpenSSLTicketKeys
 from tests.session.ticket_cases import NOW, OTHER_PARTITION, PARTITION, stream
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors" / "sessions"

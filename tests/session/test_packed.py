@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resumption.errors import SessionError, SessionFormatError
-from resumption.session import der
 from resumption.session.facts import SessionData
-from resumption.session.packed import pack, unpack
+from resumption.session.formats import der
+from resumption.session.formats.packed import pack, unpack
 from tests.session import vectors
 
 SECRET = bytes(range(1, 49))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from resumption.errors import SessionFormatError
-from resumption.session import der
 from resumption.session.facts import SessionData
+from resumption.session.formats import der
 from resumption.session.provenance import with_origin, without_origin
 from tests.session.session_cases import data
 

@@ -11,10 +11,10 @@ import pytest
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session.early import EarlyReason
-from resumption.session.replay import ReplayRegister, replay_key, spent_key
-from resumption.session.store import SessionStore
+from resumption.session.fleet.replay import ReplayRegister, replay_key, spent_key
 from resumption.session.stores.memory import MemoryStore
 from resumption.session.stores.sqlite import SQLiteStore
+from resumption.session.stores.store import SessionStore
 from tests.handshake.pairs import Clock, Random
 
 START = 1_800_000_000.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from resumption.errors import StoreError
-from resumption.session.revocation import MOST, PublishedEpoch
+from resumption.session.fleet.revocation import MOST, PublishedEpoch
 from resumption.session.stores.memory import MemoryStore
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
 from tests.session.ticket_cases import NOW, OTHER_SECRET, SECRET, Clock
 
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumption.errors import ConfigurationError, UsageError
-from resumption.session.derivation import PreparedHmac
-from resumption.session.epochs import RingTimes
-from resumption.session.ring import KeyRing
-from resumption.session.roots import RatchetRoots, StaticRoots
+from resumption.session.tickets.derivation import PreparedHmac
+from resumption.session.tickets.epochs import RingTimes
+from resumption.session.tickets.ring import KeyRing
+from resumption.session.tickets.roots import RatchetRoots, StaticRoots
 from tests.session.test_forking import in_child
 from tests.session.ticket_cases import DAY, HOUR, NOW, OTHER_SECRET, SECRET
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from resumption.errors import ConfigurationError, InternalError, StoreError
-from resumption.session.rotation import StoredTicketKeys
+from resumption.session.fleet.rotation import StoredTicketKeys
 from resumption.session.stores.memory import MemoryStore
 from resumption.session.stores.sqlite import SQLiteStore
 from tests.session.ticket_cases import NOW, OTHER_SECRET, PARTITION, SECRET, Clock

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumption.errors import InternalError
-from resumption.session.sealing import LONGEST_PLAINTEXT, RecordSealer, SealedRecord
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
+from resumption.session.tickets.sealing import LONGEST_PLAINTEXT, RecordSealer, SealedRecord
 from tests.session.ticket_cases import DAY, HOUR, NOW, OTHER_PARTITION, OTHER_SECRET, PARTITION, SECRET, stream
 
 SESSION_ID = bytes(range(100, 132))

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from resumption.errors import InternalError, StoreError
-from resumption.session.guarded import StoreLimits, StoreUnavailable
-from resumption.session.shared import SharedSessions, SharedSessionsStats
-from resumption.session.store import SessionStore
+from resumption.session.fleet.shared import SharedSessions, SharedSessionsStats
+from resumption.session.stores.guarded import StoreLimits, StoreUnavailable
 from resumption.session.stores.memory import MemoryStore
 from resumption.session.stores.sqlite import SQLiteStore
-from resumption.session.tickets import TicketKeys
+from resumption.session.stores.store import SessionStore
+from resumption.session.tickets.keys import TicketKeys
 from tests.session.ticket_cases import DAY, HOUR, NOW, OTHER_PARTITION, OTHER_SECRET, PARTITION, SECRET, Clock
 
 SESSION_ID = bytes(range(32))

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from resumption.errors import ConfigurationError, StoreError
-from resumption.session.store import SessionStore, open_store
 from resumption.session.stores.memory import MemoryStore
 from resumption.session.stores.redis import RedisStore
 from resumption.session.stores.sqlite import SQLiteStore
+from resumption.session.stores.store import SessionStore, open_store
 from tests.session.test_forking import in_child
 from tests.session.ticket_cases import NOW, Clock
 from tests.soak.kills import soak as kill_writers

@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from resumption.errors import StoreError
-from resumption.session.store import SessionStore, open_store
 from resumption.session.stores.memcached import MemcachedStore
 from resumption.session.stores.redis import RedisStore
 from resumption.session.stores.redis_asyncio import AsyncRedisStore
+from resumption.session.stores.store import SessionStore, open_store
 from tests.pki import Pki
 from tests.processes import HOST
 from tests.session.test_forking import in_child

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from resumption.errors import StoreError
-from resumption.session.store import AsyncSessionStore, SessionStore
 from resumption.session.stores.memcached import MemcachedStore
 from resumption.session.stores.memory import MemoryStore
 from resumption.session.stores.redis import RedisStore
 from resumption.session.stores.sqlite import SQLiteStore
+from resumption.session.stores.store import AsyncSessionStore, SessionStore
 from tests.session.ticket_cases import NOW, Clock
 from tests.store_servers import (
     ServedClock,

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from resumption.errors import SessionError
-from resumption.session import der
 from resumption.session.facts import SessionData
-from resumption.session.names import suite_name, verify_message, version_name
-from resumption.session.text import to_keylog, to_text
+from resumption.session.formats import der
+from resumption.session.formats.names import suite_name, verify_message, version_name
+from resumption.session.formats.text import to_keylog, to_text
 from tests.session import vectors
 
 PLAIN = SessionData(version=0x0303, cipher=0xC02F, timeout=0, verify_result=0)

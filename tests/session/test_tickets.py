@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumption.errors import ConfigurationError, InternalError, UsageError
-from resumption.session.derivation import PreparedHmac
-from resumption.session.openssl_tickets import OpenSSLTicketKeys
-from resumption.session.ring import EpochKey
-from resumption.session.tickets import TICKET_LENGTHS, TicketKeys, TicketProtection
+from resumption.session.tickets.derivation import PreparedHmac
+from resumption.session.tickets.keys import TICKET_LENGTHS, TicketKeys, TicketProtection
+from resumption.session.tickets.openssl_tickets import OpenSSLTicketKeys
+from resumption.session.tickets.ring import EpochKey
 from tests.session.test_forking import in_child
 from tests.session.ticket_cases import (
     DAY,

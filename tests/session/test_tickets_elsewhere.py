@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resumption.errors import ConfigurationError
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
 from tests.session.ticket_cases import NOW, PARTITION, SECRET, stream
 
 OPTIONS = {"partition": PARTITION, "mechanism": "stateless-13", "now": NOW}

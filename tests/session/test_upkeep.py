@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from resumption.errors import StoreError
-from resumption.session.upkeep import Upkeep
+from resumption.session.fleet.upkeep import Upkeep
 from tests.session.test_forking import in_child
 from tests.session.ticket_cases import Clock
 

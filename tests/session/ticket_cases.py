@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
 
 HOUR = 3600
 DAY = 86_400

@@ -36,7 +36,7 @@ if __package__ in (None, ""):
 from resumption import EarlyDataReceived, ReplayRegister, ServerContext, TicketKeys, open_store
 from resumption.errors import StoreError
 from resumption.session.early import EarlyState
-from resumption.session.guarded import GuardedStore
+from resumption.session.stores.guarded import GuardedStore
 from tests.handshake.pairs import Clock, World, pump
 from tests.pki import Pki
 from tests.store_servers import until

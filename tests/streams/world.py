@@ -16,7 +16,7 @@ from resumption.crypto.trust import TrustStore
 from resumption.errors import Error
 from resumption.handshake.events import DataReceived, Event, NeedSession, SessionIssued
 from resumption.session.model import Session
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
 from tests.pki import Pki
 
 

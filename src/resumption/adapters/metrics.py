@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 
 from resumption.client_context import ClientContext
 from resumption.server_context import ServerContext
-from resumption.session.breaker import BreakerState
 from resumption.session.statistics import ContextStats, StoreReport
+from resumption.session.stores.breaker import BreakerState
 
 __all__ = ["SessionCollector"]
 

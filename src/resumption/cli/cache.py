@@ -12,7 +12,7 @@ import typer
 from resumption.cli.doctor import Finding, examine
 from resumption.cli.output import Status, facts_table, fail, for_people, reports_errors, show_table, write_json
 from resumption.cli.sources import SOURCES
-from resumption.session.store import SessionStore, StoredEntry, open_store
+from resumption.session.stores.store import SessionStore, StoredEntry, open_store
 from resumption.session.verdicts import duration
 
 __all__ = ["cache", "doctor", "flush", "list_entries", "stats"]

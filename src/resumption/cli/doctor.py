@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from resumption.cli.processes import describe
 from resumption.cli.sources import ticket_keys
 from resumption.errors import ConfigurationError, Error
-from resumption.session.revocation import PublishedEpoch
-from resumption.session.sealing import RecordSealer
-from resumption.session.store import SessionStore, open_store
-from resumption.session.tickets import TicketKeys
+from resumption.session.fleet.revocation import PublishedEpoch
+from resumption.session.stores.store import SessionStore, open_store
+from resumption.session.tickets.keys import TicketKeys
+from resumption.session.tickets.sealing import RecordSealer
 
 __all__ = ["Finding", "examine"]
 

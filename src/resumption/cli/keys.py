@@ -14,11 +14,11 @@ import typer
 from resumption.cli.output import Status, fail, for_people, reports_errors, show_table, warn, write_json
 from resumption.cli.sources import SOURCES, any_ticket_keys, ticket_keys
 from resumption.errors import ConfigurationError
-from resumption.session.openssl_tickets import BLOCK_LENGTHS, OpenSSLTicketKeys
-from resumption.session.revocation import PublishedEpoch
-from resumption.session.secret_files import read_secret_file, write_secret_file
-from resumption.session.store import open_store
-from resumption.session.tickets import TicketKeys
+from resumption.session.fleet.revocation import PublishedEpoch
+from resumption.session.stores.store import open_store
+from resumption.session.tickets.keys import TicketKeys
+from resumption.session.tickets.openssl_tickets import BLOCK_LENGTHS, OpenSSLTicketKeys
+from resumption.session.tickets.secret_files import read_secret_file, write_secret_file
 from resumption.session.verdicts import duration
 
 __all__ = ["keys", "new", "revoke", "rotate", "status"]

@@ -18,8 +18,8 @@ import typer
 from resumption.cli.files import STANDARD, read_session, write_private
 from resumption.cli.output import Status, fail, for_people, reports_errors, warn, write_json
 from resumption.cli.pages import version_words
+from resumption.session.formats.names import suite_name, verify_message
 from resumption.session.model import Session
-from resumption.session.names import suite_name, verify_message
 
 __all__ = ["Form", "convert", "facts_as_json", "sessions", "show", "text_without_secret"]
 

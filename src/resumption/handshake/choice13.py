@@ -19,8 +19,8 @@ from resumption.handshake.events import NeedAdmission
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.state import Output, Transcript
 from resumption.session.early import EarlyData, EarlyOffer, EarlyPolicy, EarlyReason, EarlyState, early_eligible
+from resumption.session.fleet.replay import replay_key
 from resumption.session.model import Session
-from resumption.session.replay import replay_key
 from resumption.session.verdicts import Mechanism
 from resumption.wire.extensions import OfferedPsks
 

@@ -20,8 +20,8 @@ from resumption.crypto.certificates import CertifiedKey
 from resumption.crypto.signatures import verify
 from resumption.errors import InternalError, PeerError, UsageError
 from resumption.session.early import EarlyReason
+from resumption.session.fleet.replay import ReplayRegister, SpentTickets
 from resumption.session.model import Holder, Session
-from resumption.session.replay import ReplayRegister, SpentTickets
 from resumption.session.verdicts import Mechanism, Reason, Resumption
 
 __all__ = [

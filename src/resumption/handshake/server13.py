@@ -42,9 +42,9 @@ from resumption.handshake.revalidation import still_acceptable
 from resumption.handshake.state import AwaitingAnswer, Handshaking13, Output, Transcript, on
 from resumption.handshake.tickets import open_session
 from resumption.session.early import EarlyData, EarlyReason, EarlyState
+from resumption.session.fleet.replay import spent_key
 from resumption.session.gate import Offer, eligible
 from resumption.session.model import Session
-from resumption.session.replay import spent_key
 from resumption.session.verdicts import Mechanism, Reason
 from resumption.wire import extensions
 from resumption.wire.messages import (

@@ -7,10 +7,10 @@ from resumption.constants import MAX_TICKET_LIFETIME_S, ExtensionType
 from resumption.errors import InternalError, SessionError, SessionFormatError
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.handshake.state import Output
-from resumption.session import der, packed
+from resumption.session.formats import der, packed
 from resumption.session.model import Session, SessionData
 from resumption.session.provenance import with_origin, without_origin
-from resumption.session.ticket_callbacks import (
+from resumption.session.tickets.callbacks import (
     DecryptHook,
     TicketKeyCallback,
     TicketOutcome,
@@ -87,7 +87,7 @@ def seal_session(
 def open_session(config: ServerConfig, ticket: bytes, mechanism: Mechanism, now: float, out: Output) -> Session | None:
     """The session sealed in ``ticket``, its one reference held by the connection. Whatever does not open is a miss.
 
-    Where the application has a say (`resumption.session.ticket_callbacks`), it is asked; ``out.ticket_renewal`` then
+    Where the application has a say (`resumption.session.tickets.callbacks`), it is asked; ``out.ticket_renewal`` then
     tells whether a new ticket is due.
     """
     tickets = config.tickets

@@ -11,8 +11,7 @@ from resumption.ownership import GenerateSessionId, NotResumable
 from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.model import Session
-from resumption.session.openssl_tickets import OpenSSLTicketKeys
-from resumption.session.ticket_callbacks import (
+from resumption.session.tickets.callbacks import (
     ChooseTicketKey,
     DecryptHook,
     GenerateHook,
@@ -20,6 +19,7 @@ from resumption.session.ticket_callbacks import (
     TicketOutcome,
     TicketReturn,
 )
+from resumption.session.tickets.openssl_tickets import OpenSSLTicketKeys
 
 __all__ = [
     "SSL_CTX",

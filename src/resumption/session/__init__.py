@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from resumption.session.cache import CacheMode, SessionCache
-from resumption.session.key_files import TicketKeyFiles
+from resumption.session.fleet.rotation import StoredTicketKeys
+from resumption.session.fleet.shared import SharedSessions
 from resumption.session.model import APPLICATION, Holder, Session, SessionData, Step, tracing
-from resumption.session.rotation import StoredTicketKeys
-from resumption.session.shared import SharedSessions
 from resumption.session.statistics import SessionStats
-from resumption.session.store import SessionStore, open_store
-from resumption.session.tickets import TicketKeys, TicketProtection
+from resumption.session.stores.store import SessionStore, open_store
+from resumption.session.tickets.key_files import TicketKeyFiles
+from resumption.session.tickets.keys import TicketKeys, TicketProtection
 from resumption.session.verdicts import Mechanism, Reason, Resumption
 
 __all__ = [

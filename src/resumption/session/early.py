@@ -2,7 +2,7 @@
 
 `early_eligible` is the server's question, asked once the gate let the session pass and its binder verified: may the
 data that came with this hello be taken? `early_offerable` is the client's, before it sends any. Neither does I/O or
-reads a clock; whether a hello was seen before, only `resumption.session.replay` knows, and it is asked last. Early data
+reads a clock; whether a hello was seen before, only `session.fleet.replay` knows, and it is asked last. Early data
 fails closed: whatever is not clearly allowed is refused, and the connection goes on without it.
 
 RFC 9846, sections 4.3.10 and 8; what makes early data dangerous to applications is in its section 8 and in RFC 8470.

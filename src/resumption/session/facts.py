@@ -2,8 +2,8 @@
 
 `SessionData` is a frozen value. Equal facts are equal values, safe to share between threads, sessions and caches. The
 secret is not among them, so a `SessionData` may be printed, compared and logged; `resumption.session.model.Session`
-adds the secret and the reference count. The names are OpenSSL's where it has one; `resumption.session.der` says how
-each is written, `resumption.session.packed` carries all of them.
+adds the secret and the reference count. The names are OpenSSL's where it has one; `session.formats.der` says how
+each is written, `resumption.session.formats.packed` carries all of them.
 
 A frozen dataclass of so many fields is slow to build, because its ``__init__`` goes through ``object.__setattr__`` for
 each. Here the fields are stored into a writable twin of the same layout, which then becomes a `SessionData`: four times

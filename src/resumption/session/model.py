@@ -18,8 +18,9 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar, final, overload
 
 from resumption.constants import MAX_ID_CONTEXT_LENGTH, MAX_SECRET_LENGTH, MAX_SESSION_ID_LENGTH
 from resumption.errors import SessionError, SessionFormatError
-from resumption.session import der, packed, slots, text
+from resumption.session import slots
 from resumption.session.facts import SessionData
+from resumption.session.formats import der, packed, text
 from resumption.session.ledger import APPLICATION, FIRST_FREE_BIT, Counted, Holder, Step, tracing
 
 __all__ = ["APPLICATION", "Holder", "Owner", "Session", "SessionData", "Step", "tracing"]

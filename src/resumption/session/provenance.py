@@ -11,8 +11,8 @@ Authenticity is the seal's: nothing here may be believed of a session that was n
 from __future__ import annotations
 
 from resumption.errors import SessionFormatError
-from resumption.session import packed
 from resumption.session.facts import SessionData
+from resumption.session.formats import packed
 
 __all__ = ["with_origin", "without_origin"]
 

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from resumption.session.guarded import GuardedStore
-from resumption.session.store import AsyncSessionStore
+from resumption.session.stores.guarded import GuardedStore
+from resumption.session.stores.store import AsyncSessionStore
 
 __all__ = ["AwaitedStore"]
 

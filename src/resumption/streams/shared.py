@@ -16,9 +16,9 @@ from resumption.errors import SessionFormatError
 from resumption.handshake.events import NeedSession
 from resumption.ownership import SessionOwner
 from resumption.session.cache import CacheMode, SessionCache
-from resumption.session.guarded import StoreUnavailable
+from resumption.session.fleet.shared import SharedSessions
 from resumption.session.model import Session
-from resumption.session.shared import SharedSessions
+from resumption.session.stores.guarded import StoreUnavailable
 from resumption.session.verdicts import Mechanism
 
 if TYPE_CHECKING:

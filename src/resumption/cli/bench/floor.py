@@ -26,7 +26,7 @@ from resumption.cli.certificates import Certificates
 
 __all__ = ["CENSUS", "Census", "Floor"]
 
-_TICKET_LENGTH = 512  # bytes, as `resumption.session.tickets` makes them
+_TICKET_LENGTH = 512  # bytes, as `resumption.session.tickets.keys` makes them
 _FLIGHT_LENGTH = 1024  # bytes of the server's handshake flight with a certificate in it
 _SMALL_LENGTH = 48  # bytes: a Finished, an alert
 

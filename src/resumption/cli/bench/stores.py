@@ -22,8 +22,8 @@ import typer
 from resumption.cli.bench.contenders import Ours
 from resumption.cli.bench.material import VERSIONS, temporary_certificates
 from resumption.cli.output import for_people, reports_errors, show_table, write_json
-from resumption.session.guarded import GuardedStore, StoreLimits
-from resumption.session.store import SessionStore, open_store
+from resumption.session.stores.guarded import GuardedStore, StoreLimits
+from resumption.session.stores.store import SessionStore, open_store
 
 __all__ = ["store"]
 

@@ -19,7 +19,7 @@ from resumption.cli.demo.report import claims, show, to_json
 from resumption.cli.demo.scenario import run
 from resumption.cli.output import Status, open_console, reports_errors, warn, write_json
 from resumption.errors import ConfigurationError
-from resumption.session.store import open_store
+from resumption.session.stores.store import open_store
 
 __all__ = ["demo"]
 

@@ -1,1 +1,1 @@
-"""The stores that come with the package, one module each. `resumption.session.store.open_store` picks by URL."""
+"""The stores that come with the package, one module each. `resumption.session.stores.store.open_store` picks by URL."""

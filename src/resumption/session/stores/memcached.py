@@ -23,9 +23,9 @@ from pymemcache.exceptions import MemcacheError
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session import forking
-from resumption.session.store import Continuity, Entry
 from resumption.session.stores.addresses import Options, parse_address
 from resumption.session.stores.entries import first_live, pack_entry, seconds_left, unpack_entry
+from resumption.session.stores.store import Continuity, Entry
 
 __all__ = ["MemcachedStore"]
 
@@ -38,7 +38,7 @@ _SPENT = b""  # what a taker leaves: no entry is that short
 
 
 class MemcachedStore:
-    """A `resumption.session.store.SessionStore` on servers. Safe to share between threads and across forks."""
+    """A `resumption.session.stores.store.SessionStore` on servers. Safe to share between threads and across forks."""
 
     def __init__(self, url: str, *, timeout_s: float = 0.02, clock: Callable[[], float] = time.time) -> None:
         """``memcached://host[:port][,host[:port]...]`` or ``memcached:///path/to/socket``.
@@ -149,7 +149,7 @@ class MemcachedStore:
             return self._of(name).add(name, b"1", expire=expire, noreply=False) is True
 
     def continuity(self) -> Continuity:
-        """Whether the store is still what it was; see `resumption.session.store.Continuity`."""
+        """Whether the store is still what it was; see `resumption.session.stores.store.Continuity`."""
         identity, evicted, keeps = hashlib.sha256(), 0, True
         with self._answers():
             for client in self._clients.values():

@@ -16,8 +16,8 @@ from typing import Self
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session import forking
-from resumption.session.store import Continuity, StoredEntry
 from resumption.session.stores.addresses import Options, parse_local
+from resumption.session.stores.store import Continuity, StoredEntry
 
 __all__ = ["MemoryStore"]
 
@@ -27,7 +27,7 @@ _SWEPT_PER_CALL = 4  # entries looked at per insertion: more than come in, so ex
 
 
 class MemoryStore:
-    """A `resumption.session.store.SessionStore` in memory. Safe to share between threads; never blocks for long."""
+    """A `session.stores.store.SessionStore` in memory. Safe to share between threads; never blocks for long."""
 
     is_local = True
 

@@ -26,7 +26,6 @@ from redis.sentinel import Sentinel
 
 from resumption.errors import StoreError
 from resumption.session import forking
-from resumption.session.store import Continuity, Entry, StoredEntry
 from resumption.session.stores.entries import first_live, moment_of, pack_entry, unpack_entry
 from resumption.session.stores.redis_access import (
     CHECK_EVERY_S,
@@ -41,12 +40,13 @@ from resumption.session.stores.redis_access import (
     trouble,
     value_name,
 )
+from resumption.session.stores.store import Continuity, Entry, StoredEntry
 
 __all__ = ["RedisStore"]
 
 
 class RedisStore:
-    """A `resumption.session.store.SessionStore` on servers. Safe to share between threads and across forks."""
+    """A `resumption.session.stores.store.SessionStore` on servers. Safe to share between threads and across forks."""
 
     def __init__(self, url: str, *, timeout_s: float = 0.02, clock: Callable[[], float] = time.time) -> None:
         """``timeout_s``: how long a silent server is waited for, unless the URL says it (``?timeout_s=0.1``).
@@ -149,7 +149,7 @@ class RedisStore:
         return added is True
 
     def continuity(self) -> Continuity:
-        """Whether the store is still what it was; see `resumption.session.store.Continuity`. One exchange per node."""
+        """Whether the store is still what it was; see `session.stores.store.Continuity`. One exchange per node."""
         with self._connected() as client:
             if self._is_cluster:
                 nodes = client.get_primaries()

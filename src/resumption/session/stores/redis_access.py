@@ -18,9 +18,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
 from resumption.errors import ConfigurationError, StoreError
-from resumption.session.store import Continuity
 from resumption.session.stores.addresses import Options, parse_address
 from resumption.session.stores.entries import seconds_left
+from resumption.session.stores.store import Continuity
 
 __all__ = [
     "CHECK_EVERY_S",

@@ -18,7 +18,6 @@ from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
 from resumption.errors import StoreError
-from resumption.session.store import Entry
 from resumption.session.stores.entries import first_live, pack_entry
 from resumption.session.stores.redis_access import (
     CHECK_EVERY_S,
@@ -31,12 +30,13 @@ from resumption.session.stores.redis_access import (
     trouble,
     value_name,
 )
+from resumption.session.stores.store import Entry
 
 __all__ = ["AsyncRedisStore"]
 
 
 class AsyncRedisStore:
-    """An `resumption.session.store.AsyncSessionStore` on servers."""
+    """An `resumption.session.stores.store.AsyncSessionStore` on servers."""
 
     def __init__(
         self, access: RedisAccess | str, *, timeout_s: float = 0.02, clock: Callable[[], float] = time.time

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Self
 
 from resumption.errors import ConfigurationError, StoreError
-from resumption.session.store import Continuity, Entry, StoredEntry
 from resumption.session.stores.addresses import Options, parse_local
 from resumption.session.stores.sqlite_file import Layout, SQLiteFile, count
+from resumption.session.stores.store import Continuity, Entry, StoredEntry
 
 __all__ = ["SQLiteStore"]
 
@@ -76,7 +76,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SQLiteStore(SQLiteFile):
-    """A `resumption.session.store.SessionStore` in a file of mode 0600. Safe to share by threads and across forks."""
+    """A `session.stores.store.SessionStore` in a file of mode 0600. Safe to share by threads and across forks."""
 
     def __init__(
         self,

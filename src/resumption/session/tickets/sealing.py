@@ -6,10 +6,10 @@ exactly this session id and partition does not open, and that is None, a miss.
 
 A record is ``version (1) | salt (16) | expiry (8) | AES-256-GCM(session)``. Its key comes from the fleet's secret, the
 salt and the session id that the client presents: reading needs both. The keys change with the generations of the same
-ring that protects tickets (`resumption.session.ring`), and a record lives for one generation at most, so it is looked
+ring that protects tickets (`session.tickets.ring`), and a record lives for one generation at most, so it is looked
 for under the keys of this generation and of the last.
 
-What it does not do: talk to a store (`resumption.session.shared`), or know what a session is. Times are in seconds
+What it does not do: talk to a store (`session.fleet.shared`), or know what a session is. Times are in seconds
 since the epoch. A store that brings back an older record is held off by the expiry alone; single use needs `take`.
 """
 
@@ -23,8 +23,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from resumption.errors import InternalError
-from resumption.session.ring import GenerationKeys, KeyRing
-from resumption.session.tickets import TicketKeys
+from resumption.session.tickets.keys import TicketKeys
+from resumption.session.tickets.ring import GenerationKeys, KeyRing
 
 __all__ = ["LONGEST_PLAINTEXT", "RecordSealer", "SealedRecord"]
 

@@ -1,7 +1,7 @@
 """A store behind its guard: deadlines, a circuit breaker, a bound on what is under way, and a queue for writes.
 
 Nothing that a store does can hold a handshake up for longer than the deadline. A lookup is made by a worker thread
-(`resumption.session.workers`) and given up when the time is over; its late answer is dropped. A store that is local
+(`session.stores.workers`) and given up when the time is over; its late answer is dropped. A store that is local
 (``is_local``) is called directly: nothing in it can wait. What is to be kept or forgotten in others goes into a queue
 that one thread writes out; when the queue is full the oldest entry is dropped. An entry that still waits there is found
 by this process all the same.
@@ -24,9 +24,9 @@ from typing import Any, TypeVar, cast
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session import forking
-from resumption.session.breaker import BreakerChange, BreakerPolicy, BreakerState, CircuitBreaker
-from resumption.session.store import Entry, SessionStore
-from resumption.session.workers import Workers
+from resumption.session.stores.breaker import BreakerChange, BreakerPolicy, BreakerState, CircuitBreaker
+from resumption.session.stores.store import Entry, SessionStore
+from resumption.session.stores.workers import Workers
 
 __all__ = ["LATENCY_BOUNDS_S", "GuardedStore", "StoreLimits", "StoreStats", "StoreUnavailable"]
 
@@ -110,7 +110,7 @@ class StoreStats:
 
 
 class GuardedStore:
-    """A `resumption.session.store.SessionStore` that never takes long. Safe to share between threads and across forks.
+    """A `session.stores.store.SessionStore` that never takes long. Safe to share between threads and across forks.
 
     ``put`` and ``remove`` return at once, and raise nothing. The store itself belongs to whoever made it.
     """
@@ -341,9 +341,8 @@ class GuardedStore:
             self.unfollow(key)
 
     def _tell_followers(self, keys: list[str]) -> None:
-        if not self._followers:
-            return
         with self._lock:
+            self._writing = frozenset()  # at once: who begins to follow from here on would never be told
             told = [done for key in keys for done in self._followers.pop(key, ())]
         for done in told:
             done()

@@ -1,7 +1,7 @@
 """OpenSSL's SSL_SESSION encoding: DER and PEM, byte for byte.
 
 Sessions go to and come from OpenSSL, tools built on it, and files through this module. It carries what OpenSSL knows
-of a session and no more: our own facts (role, partition, lineage) travel in `resumption.session.packed`. The encoding
+of a session and no more: our own facts (role, partition, lineage) travel in `session.formats.packed`. The encoding
 holds the secret: whoever reads it can resume the session and read what it protected.
 
 Reading is stricter than OpenSSL's: DER only, minimal lengths and integers, fields in order, nothing unknown, nothing

@@ -1,6 +1,6 @@
 """How time is cut up: epochs, each with a ticket key of its own, in generations, each with a root of its own.
 
-Numbers only: which keys belong to them is the business of `resumption.session.ring`. A fleet agrees because all of its
+Numbers only: which keys belong to them is the business of `session.tickets.ring`. A fleet agrees because all of its
 nodes use the same numbers and nearly the same time.
 """
 

@@ -1,7 +1,7 @@
 """The compact form: every fact of a session, its flag and its secret, in one short byte string.
 
 This is what goes into tickets and stores, always sealed by them: nothing here is encrypted or authenticated. OpenSSL's
-encoding (`resumption.session.der`) is for interchange; it loses the chain, the role, the partition and the lineage,
+encoding (`session.formats.der`) is for interchange; it loses the chain, the role, the partition and the lineage,
 which decide where a session may resume, and takes several times as long.
 
 Layout, version 1: one fixed block of numbers, then id, id context and secret, then what is present of the variable

@@ -30,10 +30,10 @@ from typing import Protocol, cast
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session import forking
-from resumption.session.derivation import PreparedHmac
 from resumption.session.early import EarlyReason
-from resumption.session.guarded import GuardedStore, StoreLimits
-from resumption.session.store import SessionStore, open_store
+from resumption.session.stores.guarded import GuardedStore, StoreLimits
+from resumption.session.stores.store import SessionStore, open_store
+from resumption.session.tickets.derivation import PreparedHmac
 from resumption.session.verdicts import Reason
 
 __all__ = ["ReplayRegister", "ReplayStats", "SpentTickets", "replay_key", "spent_key"]
@@ -70,7 +70,7 @@ class ReplayStats:
 
 
 class _Continuity(Protocol):
-    """What a store may tell of itself; `resumption.session.store` says what it means."""
+    """What a store may tell of itself; `resumption.session.stores.store` says what it means."""
 
     @property
     def identity(self) -> str: ...

@@ -1,7 +1,7 @@
 """Key material for tickets and records: what is accepted as a secret, and how keys are derived from it.
 
 It vets a secret that a person or a deployment tool supplied, and derives from it with HKDF over SHA-256 (RFC 5869).
-What keys are for, and when they change, is the business of `resumption.session.ring`.
+What keys are for, and when they change, is the business of `resumption.session.tickets.ring`.
 
 HKDF is written out here because one ticket needs two short expansions: with the HMAC state of the key prepared once,
 each costs 0.8 us instead of 2.9 us through a fresh HKDF object, and the results are the same (the tests compare them).

@@ -4,7 +4,7 @@
 that client next. It seals what it saves and opens what it loads, and turns every trouble with the store into a miss
 that is counted: a handshake that cannot resume is completed in full, never failed. What the bytes mean, and whether a
 session may resume, is decided by the caller. How long a call may take is the guard's affair
-(`resumption.session.guarded`).
+(`resumption.session.stores.guarded`).
 
 Ids that the store did not know are remembered for some seconds, as are single-use ones that were spent: whoever repeats
 one does not trouble the store again. An id is never known later that was unknown before, but for one that is still on
@@ -23,12 +23,12 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from resumption.session import forking
-from resumption.session.breaker import BreakerChange
-from resumption.session.guarded import LATENCY_BOUNDS_S, GuardedStore, StoreLimits, StoreUnavailable
-from resumption.session.sealing import RecordSealer
 from resumption.session.statistics import StoreReport
-from resumption.session.store import SessionStore
-from resumption.session.tickets import TicketKeys
+from resumption.session.stores.breaker import BreakerChange
+from resumption.session.stores.guarded import LATENCY_BOUNDS_S, GuardedStore, StoreLimits, StoreUnavailable
+from resumption.session.stores.store import SessionStore
+from resumption.session.tickets.keys import TicketKeys
+from resumption.session.tickets.sealing import RecordSealer
 
 __all__ = ["Lookup", "SharedSessions", "SharedSessionsStats"]
 

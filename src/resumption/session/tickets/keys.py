@@ -1,6 +1,6 @@
 """Tickets: a server's session, sealed so that only the same fleet opens it again, in the same security scope.
 
-`TicketKeys` seals with keys that derive from one secret by time (`resumption.session.ring`), so any number of workers
+`TicketKeys` seals with keys that derive from one secret by time (`session.tickets.ring`), so any number of workers
 and machines agree without talking to each other, rotation included. It seals bytes: what is in them, and whether a
 session may resume, is decided elsewhere. A ticket that does not open is None, a miss, and never an exception.
 
@@ -25,11 +25,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from resumption.constants import MAX_TICKET_LIFETIME_S
 from resumption.errors import ConfigurationError, InternalError
-from resumption.session.derivation import MAXIMUM_SECRET_LENGTH, MINIMUM_SECRET_LENGTH, key_material
-from resumption.session.epochs import RingTimes
-from resumption.session.openssl_tickets import OpenSSLTicketKeys
-from resumption.session.ring import EpochKey, KeyRing, TicketKeyStatus, TicketStatus
-from resumption.session.secret_files import read_secret_file, write_secret_file
+from resumption.session.tickets.derivation import MAXIMUM_SECRET_LENGTH, MINIMUM_SECRET_LENGTH, key_material
+from resumption.session.tickets.epochs import RingTimes
+from resumption.session.tickets.openssl_tickets import OpenSSLTicketKeys
+from resumption.session.tickets.ring import EpochKey, KeyRing, TicketKeyStatus, TicketStatus
+from resumption.session.tickets.secret_files import read_secret_file, write_secret_file
 
 __all__ = ["RingOptions", "TicketKeyStatus", "TicketKeys", "TicketProtection", "TicketStatus"]
 

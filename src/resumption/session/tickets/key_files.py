@@ -1,6 +1,6 @@
 """Ticket keys in files, as nginx, Apache and OpenSSL programs share them: the first seals, all of them open.
 
-Each file is one block of 80 or 48 bytes (`resumption.session.openssl_tickets`). Such keys are rotated by whoever writes
+Each file is one block of 80 or 48 bytes (`session.tickets.openssl_tickets`). Such keys are rotated by whoever writes
 the files: a new key is put first, the one before stays for as long as its tickets live. Files are expected to be
 replaced atomically (written beside, then renamed), and `TicketKeyFiles.refresh` takes in what changed, all of it or
 nothing: one bad file, and the keys stay as they were, the trouble being told in `TicketKeyFiles.status` and to the log.
@@ -18,9 +18,9 @@ from typing import ClassVar, NamedTuple
 
 from resumption.errors import ConfigurationError
 from resumption.session import forking
-from resumption.session.openssl_tickets import BLOCK_LENGTHS, Layout, OpenSSLTicketKeys
-from resumption.session.ring import TicketStatus
-from resumption.session.secret_files import read_secret_file
+from resumption.session.tickets.openssl_tickets import BLOCK_LENGTHS, Layout, OpenSSLTicketKeys
+from resumption.session.tickets.ring import TicketStatus
+from resumption.session.tickets.secret_files import read_secret_file
 
 __all__ = ["TicketKeyFiles"]
 

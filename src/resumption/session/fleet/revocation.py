@@ -12,8 +12,8 @@ import hmac
 from typing import Final
 
 from resumption.errors import StoreError
-from resumption.session.ring import KeyRing
-from resumption.session.store import SessionStore
+from resumption.session.stores.store import SessionStore
+from resumption.session.tickets.ring import KeyRing
 
 __all__ = ["PublishedEpoch"]
 

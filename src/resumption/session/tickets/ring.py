@@ -1,10 +1,10 @@
 """The ring of ticket and record keys: derived from one secret by time, so that a fleet agrees without talking.
 
 Time is cut into epochs (an hour), each with its own ticket key, and generations (a day), each with its own root
-(`resumption.session.roots`). Whoever has the secret and a clock computes the same keys: rotation is time passing.
+(`session.tickets.roots`). Whoever has the secret and a clock computes the same keys: rotation is time passing.
 
-This module decides which keys exist now, and never touches a ticket: that is `resumption.session.tickets` and
-`resumption.session.sealing`. It reads no clock: every method is told ``now``, in seconds since the epoch.
+This module decides which keys exist now, and never touches a ticket: that is `resumption.session.tickets.keys` and
+`resumption.session.tickets.sealing`. It reads no clock: every method is told ``now``, in seconds since the epoch.
 
 Clock rules. The ring never moves backwards: it accepts around the latest epoch it has seen. While the clock is at most
 one epoch behind that, tickets go on being issued, under the latest key; further behind, none are issued and those out
@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 from resumption.errors import ConfigurationError, UsageError
 from resumption.session import forking
-from resumption.session.derivation import PreparedHmac, check_diversity, overwrite
-from resumption.session.epochs import RingTimes
-from resumption.session.roots import RatchetRoots, StaticRoots, StoredRoots
+from resumption.session.tickets.derivation import PreparedHmac, check_diversity, overwrite
+from resumption.session.tickets.epochs import RingTimes
+from resumption.session.tickets.roots import RatchetRoots, StaticRoots, StoredRoots
 
 __all__ = [
     "EpochKey",

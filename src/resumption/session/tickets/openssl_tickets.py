@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 from resumption.constants import MAX_TICKET_LIFETIME_S
 from resumption.errors import ConfigurationError, InternalError
-from resumption.session.derivation import PreparedHmac, check_diversity, overwrite
-from resumption.session.ring import TicketKeyStatus, TicketStatus
+from resumption.session.tickets.derivation import PreparedHmac, check_diversity, overwrite
+from resumption.session.tickets.ring import TicketKeyStatus, TicketStatus
 
 __all__ = ["BLOCK_LENGTHS", "Layout", "OpenSSLTicketKeys"]
 

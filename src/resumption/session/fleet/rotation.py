@@ -23,12 +23,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from resumption.errors import ConfigurationError, InternalError, StoreError
-from resumption.session.derivation import PreparedHmac, check_diversity, key_material, overwrite
-from resumption.session.epochs import RingTimes
-from resumption.session.ring import KeyRing, TicketStatus
-from resumption.session.roots import StoredRoots
-from resumption.session.store import SessionStore, open_store
-from resumption.session.tickets import TicketKeys
+from resumption.session.stores.store import SessionStore, open_store
+from resumption.session.tickets.derivation import PreparedHmac, check_diversity, key_material, overwrite
+from resumption.session.tickets.epochs import RingTimes
+from resumption.session.tickets.keys import TicketKeys
+from resumption.session.tickets.ring import KeyRing, TicketStatus
+from resumption.session.tickets.roots import StoredRoots
 
 __all__ = ["AgreeingStore", "StoredTicketKeys"]
 

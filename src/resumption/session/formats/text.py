@@ -1,13 +1,13 @@
 """A session as text for people: OpenSSL's ``sess_id -text`` form, and the NSS key log line.
 
-Both contain the secret. Nothing is read back from either; the tables of words are in `resumption.session.names`.
+Both contain the secret. Nothing is read back from either; the tables of words are in `session.formats.names`.
 """
 
 from __future__ import annotations
 
 from resumption.errors import SessionError
 from resumption.session.facts import SessionData
-from resumption.session.names import suite_name, verify_message, version_name
+from resumption.session.formats.names import suite_name, verify_message, version_name
 
 __all__ = ["to_keylog", "to_text"]
 

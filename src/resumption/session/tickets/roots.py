@@ -5,9 +5,9 @@
 - `RatchetRoots`: each generation's root comes from the one before it, which is then overwritten. What is stolen today
   does not open the tickets of generations already forgotten. The price: the starting point must be stored, and moved
   on.
-- `StoredRoots`: each generation's root is random, and comes from elsewhere (`resumption.session.rotation`).
+- `StoredRoots`: each generation's root is random, and comes from elsewhere (`resumption.session.fleet.rotation`).
 
-Each belongs to one `resumption.session.ring.KeyRing`, which decides what is still needed and locks around every call.
+Each belongs to one `session.tickets.ring.KeyRing`, which decides what is still needed and locks around every call.
 Roots lie in bytearrays and are overwritten when they are dropped. Python and the libraries below it may hold copies
 elsewhere: erasure is an effort, not a promise.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hmac
 
-from resumption.session.derivation import PreparedHmac, overwrite
+from resumption.session.tickets.derivation import PreparedHmac, overwrite
 
 __all__ = ["RatchetRoots", "StaticRoots", "StoredRoots"]
 

@@ -15,8 +15,8 @@ from resumption.constants import MAX_TICKET_LIFETIME_S
 from resumption.errors import ConfigurationError, InternalError
 from resumption.frozen import frozen
 from resumption.session.model import Session
-from resumption.session.openssl_tickets import OpenSSLTicketKeys
-from resumption.session.ring import TicketStatus
+from resumption.session.tickets.openssl_tickets import OpenSSLTicketKeys
+from resumption.session.tickets.ring import TicketStatus
 
 __all__ = [
     "ChooseTicketKey",

@@ -1,12 +1,12 @@
 """What a session store is, and how one is opened by URL.
 
 A store keeps short values under short keys until a moment that the caller names. It knows nothing of sessions or TLS:
-values come sealed (`resumption.session.sealing`). Calls block; how long at most is each store's affair.
+values come sealed (`resumption.session.tickets.sealing`). Calls block; how long at most is each store's affair.
 
 What a store may offer beyond the protocol, and users of stores look for:
 
 - ``put_many(entries)`` keeps several values in one exchange.
-- ``put_if_absent(key, value, expires_at)`` lets several nodes agree on a value (`resumption.session.rotation`).
+- ``put_if_absent(key, value, expires_at)`` lets several nodes agree on a value (`resumption.session.fleet.rotation`).
 - ``asynchronous()`` makes an `AsyncSessionStore` on the same data. Without it asyncio programs use threads.
 - ``continuity()`` tells whether marks may have been lost (`Continuity`).
 - ``entries(prefix, limit)`` lists values (`StoredEntry`), ``clear(prefix)`` drops them, ``describe()`` returns a dict

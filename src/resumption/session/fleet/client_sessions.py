@@ -28,9 +28,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from resumption.constants import MAX_TICKET_LIFETIME_S
 from resumption.errors import ConfigurationError, StoreError
-from resumption.session.derivation import MAXIMUM_SECRET_LENGTH, PreparedHmac, key_material, overwrite
-from resumption.session.secret_files import read_secret_file, write_secret_file
 from resumption.session.stores.sqlite_file import Layout, SQLiteFile, count
+from resumption.session.tickets.derivation import MAXIMUM_SECRET_LENGTH, PreparedHmac, key_material, overwrite
+from resumption.session.tickets.secret_files import read_secret_file, write_secret_file
 
 __all__ = ["ClientSessionStore", "ClientStoreStats", "TakenSession"]
 

@@ -1,0 +1,1 @@
+"""What several servers share through a store: sessions, spent hellos, ticket keys, and the word to revoke."""

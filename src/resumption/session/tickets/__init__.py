@@ -1,0 +1,1 @@
+"""Sealing: the keys that a fleet agrees on, and the tickets and records that are sealed under them."""
