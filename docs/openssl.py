@@ -25,7 +25,15 @@ MODULES = {
     "contexts": "Contexts: the cache, its callbacks and limits",
     "connections": "Connections",
 }
-ROOTS = {"Session": "session", "Connection": "connection", "ServerContext": "context", "SSL_CTX": "context"}
+ROOTS = {
+    "Session": "session",
+    "Connection": "connection",
+    "Stream": "stream",
+    "Connection | Stream": "connection",
+    "ClientContext": "context",
+    "ServerContext": "context",
+    "SSL_CTX": "context",
+}
 PLUMBING = {"succeeds", "null_on_error"}  # conventions, not what a function is about
 HEADER = """\
 # OpenSSL's names, and ours
@@ -185,10 +193,10 @@ def cell(text: str) -> str:
 
 
 def missing() -> Iterator[str]:
-    yield "## Not yet\n"
-    yield "These are refused: calling one raises `UsageError` with the reason. A name above does what it says.\n"
+    yield "## Refused\n"
+    yield "Calling one of these raises `UsageError` with the reason. A name above does what it says.\n"
     yield "| C name | why not |\n|---|---|"
-    for name, reason in history("NOT_YET").items():
+    for name, reason in history("REFUSED").items():
         yield f"| `{name}` | {reason} |"
 
 

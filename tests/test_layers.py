@@ -25,6 +25,7 @@ FLOORS: dict[str, float] = {
     "wire": 3,
     "crypto": 3,
     "own_certificates": 3.9,  # what each side shows and asks for: a part of its configuration
+    "psk_callback": 3.9,  # external PSKs that the application gives one by one: another part of it
     "config": 4,
     "handshake": 5,
     "channel": 5.7,  # a connection's records, keys and flights

@@ -47,6 +47,7 @@ from resumption.handshake.events import (
     SessionIssued,
 )
 from resumption.handshake.hello import ClientHelloFacts
+from resumption.psk_callback import PskCallback
 from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.early import EarlyData, EarlyReason, EarlyState, too_early_response
@@ -91,6 +92,7 @@ __all__ = [
     "PeerAuthenticated",
     "PeerClosed",
     "PeerError",
+    "PskCallback",
     "Question",
     "Reason",
     "ReferenceCountError",

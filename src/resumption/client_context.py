@@ -7,6 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,6 +25,7 @@ from resumption.errors import Error, InternalError, SessionFormatError
 from resumption.handshake.credentials import RequestedCertificate
 from resumption.handshake.events import NeedSession
 from resumption.ownership import SessionOwner
+from resumption.psk_callback import OfferedPsk
 from resumption.session.cache import CacheMode
 from resumption.session.model import Session
 from resumption.session.verdicts import Reason, Resumption
@@ -162,6 +164,16 @@ class ClientContext(Context[ClientConfig]):
         Whoever drives connections without our streams calls its ``session_issued`` for each `SessionIssued`.
         """
         return self._kept
+
+    @property
+    def psk(self) -> OfferedPsk:
+        """The external PSK that is offered where there is no session. Settable at any time, for connections made
+        afterwards."""
+        return self.config.psk
+
+    @psk.setter
+    def psk(self, psk: OfferedPsk) -> None:
+        self.config = replace(self.config, psk=psk)
 
     def close(self) -> None:
         """As for every context; a store that was opened for this one is closed too."""

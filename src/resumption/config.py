@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeAlias
 
 from resumption.constants import (
     DEFAULT_SESSION_TIMEOUT_S,
@@ -33,8 +34,10 @@ from resumption.crypto.suites import DEFAULT_SUITES_12, DEFAULT_SUITES_13, SUITE
 from resumption.crypto.trust import TrustStore
 from resumption.errors import ConfigurationError
 from resumption.own_certificates import ClientCertificates, OcspPolicy, ServerCertificates, remember
+from resumption.psk_callback import KnownPsks, OfferedPsk, PskCallback
 from resumption.session.fleet.replay import ReplayRegister, SpentTickets
 from resumption.session.gate import ClientAuth, ClientPolicy, Policy
+from resumption.session.model import Session
 from resumption.session.tickets.callbacks import TicketHooks
 from resumption.session.tickets.keys import TicketProtection
 from resumption.session.verdicts import Mechanism
@@ -43,7 +46,10 @@ from resumption.wire.grease import Grease
 from resumption.wire.records import DEFAULT_MESSAGE_LIMIT
 from resumption.wire.templates import ClientHelloTemplate, constant_extensions
 
-__all__ = ["FRAGMENT_MODES", "ClientConfig", "Config", "ServerConfig"]
+__all__ = ["FRAGMENT_MODES", "AllowEarlyData", "ClientConfig", "Config", "ServerConfig"]
+
+AllowEarlyData: TypeAlias = Callable[[Any, Session], object]
+"""Refuses early data, which would otherwise be taken, by returning something false: (connection, its session)."""
 
 #: The values of max_fragment_length, by bytes. RFC 6066, section 4.
 FRAGMENT_MODES = {512: 1, 1024: 2, 2048: 3, 4096: 4}
@@ -189,7 +195,7 @@ class ClientConfig(ClientCertificates, Config):
     request_scts: bool = False  # ask for signed certificate timestamps
     isolation: str = ""  # part of every cache key: sessions of two labels never mix
     max_fragment_length: int | None = None  # bytes, RFC 6066: 512, 1024, 2048 or 4096; record_size_limit replaces it
-    psk: ExternalPsk | Callable[[str], ExternalPsk | None] | None = None  # offered where there is no session
+    psk: OfferedPsk = None  # where there is no session
     grease: bool = True  # RFC 8701: offer values that mean nothing, in every list of the hello
     ticket_request: tuple[int, int] | None = None  # RFC 9149: tickets wanted after a full handshake, and a resumed one
 
@@ -341,7 +347,10 @@ class ServerConfig(ServerCertificates, Config):
     every TLS 1.3 client is first sent away with a cookie, and nothing need be remembered until it comes back with it.
     (GnuTLS 3.7 cannot: its clients take a cookie only with a wish for another key share.)
     ``max_early_data``: bytes of early data that a connection may send, 0 for none; more needs ``replay``, the register
-    that holds off replays. ``max_skipped_early_data``: bytes of refused early data that are passed over at least.
+    that holds off replays. ``recv_max_early_data``: bytes that are taken at most, whatever the ticket allows; None for
+    what it allows; a client that sends more is cut off. ``on_allow_early_data(connection, session)`` is asked last, of
+    early data that would be taken: something false refuses it; ``session`` is borrowed.
+    ``max_skipped_early_data``: bytes of refused early data that are passed over at least.
     ``spent_tickets`` makes stateless TLS 1.3 tickets single-use. ``revalidate(chain)`` is asked whether the client
     certificates (DER, leaf first) of a session that could resume are still acceptable; it must not block.
     """
@@ -358,11 +367,13 @@ class ServerConfig(ServerCertificates, Config):
     host_rule: str = ""  # name of the virtual host rule, part of the partition
     listener: str = ""  # label of the listener, part of the partition
     clock_skew_s: float = 60.0
-    psks: Mapping[bytes, ExternalPsk] | Callable[[bytes], ExternalPsk | None] | None = None  # by identity
+    psks: KnownPsks = None  # by identity
     grease: bool = False  # RFC 8701: extensions that mean nothing in CertificateRequest and NewSessionTicket
     cookies: CookieKeys | None = None
     accept_foreign_tickets: bool = False  # made by another program under the same OpenSSL keys: they name no partition
     max_early_data: int = 0
+    recv_max_early_data: int | None = None
+    on_allow_early_data: AllowEarlyData | None = None
     max_skipped_early_data: int = 2**15
     replay: ReplayRegister | None = None
     spent_tickets: SpentTickets | None = None
@@ -389,6 +400,8 @@ class ServerConfig(ServerCertificates, Config):
     def _check_early_data(self) -> None:
         if not 0 <= self.max_early_data < 2**32 or self.max_skipped_early_data < 0:
             raise ConfigurationError("max_early_data is a number of bytes from 0 to 2**32 - 1")
+        if self.recv_max_early_data is not None and not 0 <= self.recv_max_early_data < 2**32:
+            raise ConfigurationError("recv_max_early_data is a number of bytes from 0 to 2**32 - 1, or None")
         if not self.max_early_data:
             return
         if self.replay is None:  # F85
@@ -400,9 +413,16 @@ class ServerConfig(ServerCertificates, Config):
                 "early data needs tickets=TicketKeys: tickets in OpenSSL's form do not say where hellos are remembered"
             )
 
-    def psk_for(self, identity: bytes) -> ExternalPsk | None:
+    @property
+    def taken_early_data(self) -> int:
+        """Bytes of early data that are taken at most."""
+        return self.max_early_data if self.recv_max_early_data is None else self.recv_max_early_data
+
+    def psk_for(self, identity: bytes, connection: object) -> ExternalPsk | None:
         """The external PSK with this identity. What a callable raises ends the handshake."""
         psks = self.psks
+        if isinstance(psks, PskCallback):
+            return psks.known(connection, identity)
         return psks.get(identity) if isinstance(psks, Mapping) else psks(identity) if psks is not None else None
 
     @cached_property

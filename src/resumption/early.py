@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resumption.config import ServerConfig
+from resumption.config import AllowEarlyData, ServerConfig
 from resumption.constants import ContentType
 from resumption.errors import UnexpectedMessage, UsageError
 from resumption.handshake.early13 import EarlyFlow
@@ -45,10 +45,25 @@ class EarlyDataOwner(SessionOwner):
 
     @max_early_data.setter
     def max_early_data(self, size: int) -> None:
-        self._check_not_begun()
-        if not isinstance(self._config, ServerConfig):
-            raise UsageError("what a client may send, its session says")
-        self._reconfigure(max_early_data=size)
+        self._set_for_server(max_early_data=size)
+
+    @property
+    def recv_max_early_data(self) -> int:
+        """Server: bytes of early data that are taken at most; the context's, unless it was set here before."""
+        return self._config.taken_early_data if isinstance(self._config, ServerConfig) else 0
+
+    @recv_max_early_data.setter
+    def recv_max_early_data(self, size: int | None) -> None:
+        self._set_for_server(recv_max_early_data=size)
+
+    @property
+    def on_allow_early_data(self) -> AllowEarlyData | None:
+        """Server: who is asked last whether early data is taken; the context's, unless it was set here before."""
+        return self._config.on_allow_early_data if isinstance(self._config, ServerConfig) else None
+
+    @on_allow_early_data.setter
+    def on_allow_early_data(self, callback: AllowEarlyData | None) -> None:
+        self._set_for_server(on_allow_early_data=callback)
 
     @property
     def data_is_early(self) -> bool:
@@ -66,6 +81,12 @@ class EarlyDataOwner(SessionOwner):
         if isinstance(early, EarlyData):
             raise UsageError("there are no early keys: early data was not offered, or not accepted")
         return early.export(label, context or b"", length)
+
+    def _set_for_server(self, **changes: Any) -> None:
+        self._check_not_begun()
+        if not isinstance(self._config, ServerConfig):
+            raise UsageError("what a client may send, its session says")
+        self._reconfigure(**changes)
 
     def _seal_early(self, data: bytes | bytearray | memoryview) -> int:
         """Client: queue early data if it still may be sent; all of it or nothing. Returns how many bytes."""

@@ -20,6 +20,7 @@ from resumption.errors import Error, UsageError
 from resumption.handshake.credentials import RequestedCertificate, choose_credential
 from resumption.handshake.events import AnswersAtOnce, Event, HandshakeCompleted, HostChosen, SessionIssued
 from resumption.handshake.hello import ClientHelloFacts
+from resumption.psk_callback import KnownPsks, OfferedPsk
 from resumption.session.model import Holder, Session, SessionData
 from resumption.session.verdicts import Reason, Resumption
 
@@ -260,6 +261,34 @@ class SessionOwner(Channel):
         if not isinstance(self._config, ServerConfig):
             raise UsageError("only servers issue tickets")
         self._reconfigure(num_tickets=number)
+
+    @property
+    def psk(self) -> OfferedPsk:
+        """Client: the external PSK to offer where there is no session; the context's, unless it was set here before.
+
+        Sessions of a connection with one of its own are not filed under its server: others would resume them.
+        """
+        return self._config.psk if isinstance(self._config, ClientConfig) else None
+
+    @psk.setter
+    def psk(self, psk: OfferedPsk) -> None:
+        self._check_not_begun()
+        if not isinstance(self._config, ClientConfig):
+            raise UsageError("a server knows external PSKs by their identities: set psks")
+        self._reconfigure(psk=psk)
+        self.peer_key = None
+
+    @property
+    def psks(self) -> KnownPsks:
+        """Server: the external PSKs that it knows; the context's, unless they were set here before."""
+        return self._config.psks if isinstance(self._config, ServerConfig) else None
+
+    @psks.setter
+    def psks(self, psks: KnownPsks) -> None:
+        self._check_not_begun()
+        if not isinstance(self._config, ServerConfig):
+            raise UsageError("a client offers one external PSK: set psk")
+        self._reconfigure(psks=psks)
 
     def _reconfigure(self, **changes: Any) -> None:
         """Settings of this connection alone."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import EllipsisType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from resumption.config import ServerConfig
+from resumption.config import AllowEarlyData, ServerConfig
 from resumption.connection import Connection
 from resumption.constants import DEFAULT_SESSION_TIMEOUT_S
 from resumption.context import Context, KeyLog, ends_session, numbered, protocols
@@ -29,6 +29,7 @@ from resumption.errors import (
 )
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.ownership import SessionOwner
+from resumption.psk_callback import KnownPsks
 from resumption.session.cache import CacheMode
 from resumption.session.fleet.replay import ReplayRegister, SpentTickets
 from resumption.session.fleet.revocation import PublishedEpoch
@@ -357,6 +358,35 @@ class ServerContext(Context[ServerConfig]):
     @max_early_data.setter
     def max_early_data(self, size: int) -> None:
         self.config = replace(self.config, max_early_data=size)
+
+    @property
+    def recv_max_early_data(self) -> int:
+        """Bytes of early data that are taken at most, whatever a ticket allows: what `max_early_data` says, unless it
+        is set. Settable at any time, for connections made afterwards; None goes back to that."""
+        return self.config.taken_early_data
+
+    @recv_max_early_data.setter
+    def recv_max_early_data(self, size: int | None) -> None:
+        self.config = replace(self.config, recv_max_early_data=size)
+
+    @property
+    def on_allow_early_data(self) -> AllowEarlyData | None:
+        """``callback(connection, session)``, asked last whether early data is taken: something false refuses it, and
+        the handshake goes on without. Settable at any time, for connections made afterwards."""
+        return self.config.on_allow_early_data
+
+    @on_allow_early_data.setter
+    def on_allow_early_data(self, callback: AllowEarlyData | None) -> None:
+        self.config = replace(self.config, on_allow_early_data=callback)
+
+    @property
+    def psks(self) -> KnownPsks:
+        """The external PSKs that are known here. Settable at any time, for connections made afterwards."""
+        return self.config.psks
+
+    @psks.setter
+    def psks(self, psks: KnownPsks) -> None:
+        self.config = replace(self.config, psks=psks)
 
     def set_ticket_callbacks(self, generate: GenerateHook | None, decrypt: DecryptHook | None = None) -> None:
         """Have the application look at each ticket (SSL_CTX_set_session_ticket_cb): see `TicketHooks`. None for none.

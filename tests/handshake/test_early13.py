@@ -391,6 +391,38 @@ def test_f89_a_byte_over_the_limit_ends_the_connection(stage: Stage) -> None:
     peer.say_data(b"y").refused(UnexpectedMessage, "1000 bytes")
 
 
+@pytest.mark.parametrize(("limit", "taken"), [(5, 5), (0, 0), (2_000, 1_000)])
+def test_no_more_is_taken_than_the_server_wants_and_the_ticket_allows(world: World, limit: int, taken: int) -> None:
+    peer = Stage(world, recv_max_early_data=limit).scripted().say_early_hello()
+    peer.say_data(b"x" * taken).accepted()
+    peer.say_data(b"y").refused(UnexpectedMessage, f"{taken} bytes")
+
+
+@pytest.mark.parametrize("limit", [-1, 2**32])
+def test_what_is_taken_is_a_number_of_bytes(stage: Stage, limit: int) -> None:
+    with pytest.raises(ConfigurationError, match="recv_max_early_data"):
+        stage.world.server_config(recv_max_early_data=limit)
+
+
+def test_the_application_is_asked_last_and_may_refuse(world: World) -> None:
+    asked: list[Any] = []
+    stage = Stage(world, on_allow_early_data=lambda connection, session: asked.append(session.alpn))
+    refused(stage.scripted(max_early_data=0).say_early_hello(), EarlyReason.NOT_ALLOWED)
+    assert asked == []
+    refused(stage.scripted(alpn=b"x").say_early_hello(alpn=(b"x",)), EarlyReason.VETOED)
+    assert asked == [b"x"]
+
+
+def test_an_application_that_fails_to_answer_ends_the_connection(world: World) -> None:
+    def fail(connection: Any, session: Session) -> bool:
+        raise KeyError("the table is not there")
+
+    peer = Stage(world, on_allow_early_data=fail).scripted()
+    with pytest.raises(KeyError):
+        peer.say_early_hello()
+    assert peer.subject.early_data == EarlyData()
+
+
 def test_f89_refused_early_data_is_skipped_up_to_a_bound(world: World) -> None:
     stage = Stage(world, max_skipped_early_data=3_000)
     peer = stage.scripted(max_early_data=0).say_early_hello()
@@ -400,6 +432,7 @@ def test_f89_refused_early_data_is_skipped_up_to_a_bound(world: World) -> None:
         peer.give(sealer.seal(DATA, b"z" * 1_400)).accepted()
     peer.give(sealer.seal(DATA, b"z" * 200)).refused(BadRecordMac)
     assert skippable(Stage(world, max_early_data=100_000).server) == 200_000
+    assert skippable(Stage(world, recv_max_early_data=100_000).server) == 200_000
 
 
 def test_empty_early_records_are_bounded(stage: Stage) -> None:

@@ -22,6 +22,7 @@ from resumption import (
     Session,
     TicketKeys,
 )
+from resumption import openssl as face
 from resumption.constants import ProtocolVersion
 from resumption.streams.blocking import Stream
 from resumption.streams.listener import Listener
@@ -48,9 +49,12 @@ class Seen:
 
 def _serve(stream: Stream, seen: Seen) -> None:
     with contextlib.suppress(OSError, Error), stream:
-        while chunk := stream.recv_early_data():
+        while True:
+            status, chunk = face.SSL_read_early_data(stream, 4)
+            if status == face.SSL_READ_EARLY_DATA_FINISH:
+                break
             seen.early += chunk
-            stream.send_early_data(b"early answer\n")
+            face.SSL_write_early_data(stream, b"early answer\n")
         seen.status, seen.resumed = stream.early_data, stream.session_reused
         while not (seen.early + seen.late).endswith(b"\r\n\r\n"):
             chunk = stream.recv()
@@ -132,6 +136,26 @@ def test_openssl_client_to_us_where_it_is_off(pki: Pki, tmp_path: Path) -> None:
         told = openssl(port, tmp_path, pki, "-early_data", request_file(tmp_path), send=REQUEST)
     assert "Early data was rejected" in told
     assert seen[0] == Seen(b"", REQUEST, EarlyData(REJECTED, EarlyReason.OFF), True)
+
+
+def test_openssl_client_to_us_where_the_application_refuses(pki: Pki, tmp_path: Path) -> None:
+    names: list[str | None] = []
+    refuse = {"on_allow_early_data": lambda connection, session: names.append(session.hostname)}
+    with our_server(pki, **refuse) as (port, seen):
+        openssl(port, tmp_path, pki, "-servername", "localhost", send=REQUEST)
+        early = ("-early_data", request_file(tmp_path))
+        told = openssl(port, tmp_path, pki, "-servername", "localhost", *early, send=REQUEST)
+    assert "Early data was rejected" in told
+    assert seen[1] == Seen(b"", REQUEST, EarlyData(REJECTED, EarlyReason.VETOED), True)
+    assert names == ["localhost"]
+
+
+def test_openssl_client_to_us_that_says_more_than_we_take(pki: Pki, tmp_path: Path) -> None:
+    with our_server(pki, recv_max_early_data=len(REQUEST) - 1) as (port, seen):
+        openssl(port, tmp_path, pki, send=REQUEST)
+        told = openssl(port, tmp_path, pki, "-early_data", request_file(tmp_path), send=REQUEST)
+    assert "alert unexpected message" in told
+    assert seen[1].late == b""
 
 
 def test_openssl_client_to_us_that_is_asked_for_another_hello(pki: Pki, tmp_path: Path) -> None:

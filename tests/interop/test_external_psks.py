@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from resumption import ClientContext, ExternalPsk, Reason, ServerContext
+from resumption import ClientContext, ExternalPsk, PskCallback, Reason, ServerContext, Session
 from resumption.constants import ProtocolVersion
+from resumption.session.facts import SessionData
 from tests import peers
 from tests.interop.ours import our_server
 from tests.pki import Pki
@@ -24,12 +25,22 @@ V12, V13 = ProtocolVersion.TLSv1_2, ProtocolVersion.TLSv1_3
 GNUTLS = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:+ECDHE-PSK:+PSK"
 
 
-def client_of(pki: Pki) -> ClientContext:
+def in_session() -> Session:
+    """The key as OpenSSL's callbacks have it."""
+    return Session.create(SessionData(version=V13, cipher=0x1301), KEY)
+
+
+def client_of(pki: Pki, asked: bool = False) -> ClientContext:
+    if asked:
+        return ClientContext(trust=pki.trust_pem, psk=PskCallback(lambda connection: (NAME.encode(), in_session())))
     return ClientContext(trust=pki.trust_pem, psk=ExternalPsk(NAME.encode(), KEY, "client"))
 
 
-def server_of(pki: Pki) -> ServerContext:
+def server_of(pki: Pki, asked: bool = False) -> ServerContext:
     leaf = pki.ecdsa_p256
+    if asked:
+        find = PskCallback(lambda connection, identity: in_session() if identity == NAME.encode() else None)
+        return ServerContext(leaf.chain_pem, leaf.key_pem, psks=find)
     key = ExternalPsk(NAME.encode(), KEY, "server")
     return ServerContext(leaf.chain_pem, leaf.key_pem, psks={key.identity: key})
 
@@ -44,10 +55,11 @@ def page_from(client: ClientContext, port: int) -> str:
         return stream.read_all().decode("utf-8", "replace")
 
 
-def test_our_client_with_a_key_of_openssl(pki: Pki) -> None:
+@pytest.mark.parametrize("asked", [False, True])
+def test_our_client_with_a_key_of_openssl(pki: Pki, asked: bool) -> None:
     options = ("-www", "-tls1_3", "-psk", KEY.hex(), "-psk_identity", NAME)
     with peers.openssl_server(pki.ecdsa_p256, *options) as server:
-        page = page_from(client_of(pki), server.port)
+        page = page_from(client_of(pki, asked), server.port)
     assert "TLSv1.3" in page
 
 
@@ -60,8 +72,9 @@ def test_our_client_with_a_key_of_gnutls(pki: Pki, tmp_path: Path) -> None:
     assert page.startswith("HTTP/1.0 200")
 
 
-def test_our_server_with_a_key_of_openssl(pki: Pki) -> None:
-    with our_server(server_of(pki)) as server:
+@pytest.mark.parametrize("asked", [False, True])
+def test_our_server_with_a_key_of_openssl(pki: Pki, asked: bool) -> None:
+    with our_server(server_of(pki, asked)) as server:
         run = peers.openssl_client(server.port, "-tls1_3", "-psk", KEY.hex(), "-psk_identity", NAME)
         assert run.status == 0
         assert "page of TLS_AES_128_GCM_SHA256" in run.output

@@ -407,6 +407,55 @@ def test_33_a_hit_counts_when_the_handshake_is_complete(world: World, version: i
         server.free()
 
 
+def test_34_what_tickets_allow_is_taken(world: World) -> None:
+    register = resumption.ReplayRegister(clock=world.clock, random=world.random)
+    with Ends(world, TLS13, replay=register, max_early_data=40_000) as ends:
+        assert face.SSL_CTX_get_recv_max_early_data(ends.server) == 40_000
+        assert face.SSL_CTX_set_max_early_data(ends.server, 50_000)
+        assert face.SSL_CTX_get_recv_max_early_data(ends.server) == 50_000
+        assert face.SSL_CTX_set_recv_max_early_data(ends.server, 7)
+        assert face.SSL_CTX_get_recv_max_early_data(ends.server) == 7
+
+
+def psk_session(suite: int) -> resumption.Session:
+    session = face.SSL_SESSION_new()
+    face.SSL_SESSION_set1_master_key(session, bytes(range(1, 33)))
+    face.SSL_SESSION_set_cipher(session, suite)
+    face.SSL_SESSION_set_protocol_version(session, TLS13)
+    return session
+
+
+@pytest.mark.parametrize(("suite", "serves"), [(0x1301, True), (0x1302, False)])
+def test_35_a_psk_is_asked_for_once(world: World, suite: int, serves: bool) -> None:
+    asked: list[Any] = []
+    with Ends(world, TLS13, groups=("secp256r1",), suites=("TLS_AES_128_GCM_SHA256",)) as ends:
+        ends.client.close()
+        ends.client = world.client_context(groups=("x25519", "secp256r1"), key_shares=1)
+        face.SSL_CTX_set_psk_use_session_callback(
+            ends.client, lambda _, digest: asked.append(digest) or (b"name", psk_session(suite))
+        )
+        face.SSL_CTX_set_psk_find_session_callback(ends.server, lambda *_: psk_session(suite))
+        client = ends.meet().check().client
+        assert asked == [None]
+        assert client.resumption is not None
+        assert (client.resumption.reason is resumption.Reason.EXTERNAL_PSK) is serves
+        assert bool(client.peer_chain) is not serves
+
+
+def test_36_an_external_psk_is_no_session(world: World) -> None:
+    register = resumption.ReplayRegister(clock=world.clock, random=world.random)
+    with Ends(world, TLS13, replay=register, max_early_data=100) as ends:
+        face.SSL_CTX_set_psk_client_callback(ends.client, lambda *_: (b"name", bytes(range(1, 33))))
+        face.SSL_CTX_set_psk_server_callback(ends.server, lambda *_: bytes(range(1, 33)))
+        client, server = ends.client.connection("localhost"), ends.server.connection()
+        assert not face.SSL_write_early_data(client, b"early")
+        pump(client, server).check()
+        assert not face.SSL_session_reused(client)
+        assert not face.SSL_session_reused(server)
+        client.free()
+        server.free()
+
+
 def test_every_row_has_its_test_and_every_test_its_row() -> None:
     rows = [int(number) for number in re.findall(r"^\| (\d+) \|", PAGE.read_text("utf-8"), re.MULTILINE)]
     assert rows == list(range(1, len(rows) + 1))

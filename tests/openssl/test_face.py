@@ -20,6 +20,7 @@ import resumption
 from resumption import openssl as face
 from resumption.openssl import history
 from resumption.openssl.convention import null_on_error, succeeds
+from resumption.psk_callback import PskCallback
 from resumption.session.facts import SessionData
 from resumption.session.ledger import APPLICATION
 from resumption.session.tickets.callbacks import TicketHooks, TicketKeyCallback
@@ -124,6 +125,17 @@ def by_kind(session: resumption.Session | None) -> Counter[str]:
     for holder, number in session.holders.items() if session is not None else ():
         counted[holder.kind] += number
     return counted
+
+
+class Early:
+    """A server's stream with early data, as far as the face goes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def recv_early_data(self, size: int) -> bytes:
+        taken, self._data = self._data[:size], self._data[size:]
+        return taken
 
 
 class Case(NamedTuple):
@@ -308,6 +320,29 @@ CASES = [
     of_server("SSL_CTX_get_num_tickets", value=2),
     of_server("SSL_CTX_set_max_early_data", 7, value=lambda v, s: v is True and s.server.max_early_data == 7),
     of_server("SSL_CTX_get_max_early_data", value=0),
+    of_server("SSL_CTX_set_recv_max_early_data", 7, value=lambda v, s: v is True and s.server.recv_max_early_data == 7),
+    of_server("SSL_CTX_get_recv_max_early_data", value=0),
+    of_server(
+        "SSL_CTX_set_allow_early_data_cb",
+        callback,
+        value=lambda v, s: v is None and s.server.on_allow_early_data is callback,
+    ),
+    *(
+        Case(
+            f"SSL_CTX_set_psk_{name}_callback",
+            lambda f, s: f(s.client, callback),
+            lambda v, s: v is None and isinstance(s.client.psk, PskCallback),
+        )
+        for name in ("use_session", "client")
+    ),
+    *(
+        of_server(
+            f"SSL_CTX_set_psk_{name}_callback",
+            callback,
+            value=lambda v, s: v is None and isinstance(s.server.psks, PskCallback),
+        )
+        for name in ("find_session", "server")
+    ),
     of_server("SSL_CTX_set_tlsext_ticket_keys", BLOCK, value=True),
     Case(
         "SSL_CTX_get_tlsext_ticket_keys",
@@ -390,6 +425,34 @@ CASES = [
     Case("SSL_get_max_early_data", lambda f, s: f(s.accepting), 0),
     Case("SSL_get_early_data_status", lambda f, s: f(s.accepting), 0),
     Case("SSL_write_early_data", lambda f, s: f(s.connection(), b"nothing allows it"), False),
+    Case("SSL_read_early_data", lambda f, s: f(Early(b"said early"), 4), (face.SSL_READ_EARLY_DATA_SUCCESS, b"said")),
+    Case(
+        "SSL_set_recv_max_early_data",
+        lambda f, s: f(s.accepting, 7),
+        lambda v, s: v is True and s.accepting.recv_max_early_data == 7 and s.server.recv_max_early_data == 0,
+    ),
+    Case("SSL_get_recv_max_early_data", lambda f, s: f(s.accepting), 0),
+    Case(
+        "SSL_set_allow_early_data_cb",
+        lambda f, s: f(s.accepting, callback),
+        lambda v, s: v is True and s.accepting.on_allow_early_data is callback,
+    ),
+    *(
+        Case(
+            f"SSL_set_psk_{name}_callback",
+            lambda f, s: f(s.connection(), callback),
+            lambda v, s: v is True and isinstance(s._connections[-1].psk, PskCallback),
+        )
+        for name in ("use_session", "client")
+    ),
+    *(
+        Case(
+            f"SSL_set_psk_{name}_callback",
+            lambda f, s: f(s.accepting, callback),
+            lambda v, s: v is True and isinstance(s.accepting.psks, PskCallback),
+        )
+        for name in ("find_session", "server")
+    ),
     Case(
         "SSL_new_session_ticket",
         lambda f, s: f(s.pair.server),
@@ -433,7 +496,7 @@ def test_the_docstring_says_first_what_the_call_did(case: Case) -> None:
     elif case.change:
         ((kind, number),) = case.change.items()
         assert doc.startswith(f"{number:+d} {holder.get(kind, kind)}")
-    elif not case.name.endswith("_cb"):  # those say what the callback will do
+    elif not case.name.endswith(("_cb", "_callback")):  # those say what the callback will do
         assert not doc.startswith(("+", "-"))
 
 
@@ -498,6 +561,7 @@ def begun(scene: Scene) -> resumption.Connection:
     return connection
 
 
+NO_MORE: Any = face.SSL_read_early_data
 REFUSALS: list[tuple[str, Callable[[Scene], Any], Any]] = [
     ("an id of 33 bytes", lambda s: face.SSL_SESSION_set1_id(s.session, b"i" * 33), False),
     ("an id in a cache", lambda s: s.caching and face.SSL_SESSION_set1_id(s.session, b"i"), False),
@@ -560,6 +624,15 @@ REFUSALS: list[tuple[str, Callable[[Scene], Any], Any]] = [
     ("how much of it", lambda s: face.SSL_get_max_early_data(s.connection()), 0),
     ("early data of a server", lambda s: face.SSL_write_early_data(s.accepting, b"x"), False),
     ("without a register", lambda s: face.SSL_CTX_set_max_early_data(s.world.server_context(), 1), False),
+    ("more than none of a client", lambda s: face.SSL_set_recv_max_early_data(s.connection(), 1), False),
+    ("what a client takes", lambda s: face.SSL_get_recv_max_early_data(s.connection()), 0),
+    ("a connection's limit below 0", lambda s: face.SSL_set_recv_max_early_data(s.accepting, -1), False),
+    ("a limit below 0", lambda s: face.SSL_CTX_set_recv_max_early_data(s.server, -1), False),
+    ("a client to be asked", lambda s: face.SSL_set_allow_early_data_cb(s.connection(), callback), False),
+    ("no more early data", lambda s: NO_MORE(Early(b""), 5), (face.SSL_READ_EARLY_DATA_FINISH, b"")),
+    ("a PSK of a server", lambda s: face.SSL_set_psk_use_session_callback(s.accepting, callback), False),
+    ("PSKs of a client", lambda s: face.SSL_set_psk_find_session_callback(s.connection(), callback), False),
+    ("a PSK too late", lambda s: face.SSL_set_psk_client_callback(begun(s), callback), False),
     ("too many tickets", lambda s: face.SSL_CTX_set_num_tickets(s.server, 10_000), False),
     ("79 bytes of keys", lambda s: face.SSL_CTX_set_tlsext_ticket_keys(s.server, BLOCK[:79]), False),
     ("keys of another form", lambda s: face.SSL_CTX_get_tlsext_ticket_keys(s.server), None),
@@ -673,6 +746,99 @@ def test_early_data_is_written_and_its_status_read(scene: Scene) -> None:
         assert face.SSL_get_early_data_status(client) == face.SSL_get_early_data_status(server) == status
         face.SSL_free(client)
         face.SSL_free(server)
+
+
+@pytest.mark.parametrize("allows", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+def test_the_allow_callback_is_asked_last(scene: Scene, allows: bool, own: bool) -> None:
+    asked: list[tuple[Any, Any, int]] = []
+
+    def allow(connection: Any, session: resumption.Session) -> bool:
+        asked.append((connection, session.hostname, by_kind(session)["application"]))
+        return allows
+
+    assert face.SSL_CTX_set_max_early_data(scene.server, 100)
+    face.SSL_CTX_set_allow_early_data_cb(scene.server, callback if own else allow)
+    scene.world.meet(scene.client, scene.server).check().free()
+    assert not asked
+    client, server = scene.client.connection("localhost"), scene.accepting
+    assert not own or face.SSL_set_allow_early_data_cb(server, allow)
+    assert face.SSL_write_early_data(client, b"early")
+    pump(client, server).check()
+    assert asked == [(server, "localhost", 0)]
+    wanted = face.SSL_EARLY_DATA_ACCEPTED if allows else face.SSL_EARLY_DATA_REJECTED
+    assert face.SSL_get_early_data_status(client) == face.SSL_get_early_data_status(server) == wanted
+    assert face.SSL_session_reused(server)
+    face.SSL_free(client)
+
+
+PSK = bytes(range(1, 33))
+
+
+def psk_session() -> resumption.Session:
+    session = face.SSL_SESSION_new()
+    assert face.SSL_SESSION_set1_master_key(session, PSK)
+    assert face.SSL_SESSION_set_cipher(session, 0x1302)
+    assert face.SSL_SESSION_set_protocol_version(session, TLS13)
+    return session
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_psk_callbacks_give_sessions_away(scene: Scene, own: bool) -> None:
+    given: list[resumption.Session] = []
+    asked: list[Any] = []
+
+    def use(connection: Any, digest: None) -> tuple[bytes, resumption.Session]:
+        asked.append((connection, digest))
+        given.append(psk_session())
+        return b"sensor", given[-1]
+
+    def find(connection: Any, identity: bytes) -> resumption.Session | None:
+        asked.append((connection, identity))
+        given.append(psk_session())
+        return given[-1]
+
+    if not own:
+        face.SSL_CTX_set_psk_use_session_callback(scene.client, use)
+        face.SSL_CTX_set_psk_find_session_callback(scene.server, find)
+    client, server = scene.connection(), scene.accepting
+    if own:
+        assert face.SSL_set_psk_use_session_callback(client, use)
+        assert face.SSL_set_psk_find_session_callback(server, find)
+    pump(client, server).check()
+    assert asked == [(client, None), (server, b"sensor")]
+    assert client.resumption is not None
+    assert client.resumption.reason is resumption.Reason.EXTERNAL_PSK
+    assert client.cipher == "TLS_AES_256_GCM_SHA384"
+    assert all(session.is_freed for session in given)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_older_psk_callbacks_give_keys(scene: Scene, own: bool) -> None:
+    known = {b"sensor": PSK}
+    if own:
+        assert face.SSL_set_psk_client_callback(client := scene.connection(), lambda *_: (b"sensor", PSK))
+        assert face.SSL_set_psk_server_callback(server := scene.accepting, lambda _, identity: known.get(identity))
+    else:
+        face.SSL_CTX_set_psk_client_callback(scene.client, lambda *_: (b"sensor", PSK))
+        face.SSL_CTX_set_psk_server_callback(scene.server, lambda _, identity: known.get(identity))
+        client, server = scene.connection(), scene.accepting
+    pump(client, server).check()
+    assert server.resumption is not None
+    assert server.resumption.reason is resumption.Reason.EXTERNAL_PSK
+
+
+def test_without_a_callback_there_is_no_psk_again(scene: Scene) -> None:
+    for name in ("use_session", "client"):
+        scene.client.psk = lambda name: None
+        getattr(face, f"SSL_CTX_set_psk_{name}_callback")(scene.client, None)
+        assert scene.client.psk is None
+        assert getattr(face, f"SSL_set_psk_{name}_callback")(scene.connection(), None)
+    for name in ("find_session", "server"):
+        scene.server.psks = {}
+        getattr(face, f"SSL_CTX_set_psk_{name}_callback")(scene.server, None)
+        assert scene.server.psks is None
+        assert getattr(face, f"SSL_set_psk_{name}_callback")(scene.accepting, None)
 
 
 # --- counting errors are raised, never swallowed ----------------------------------------------------------------------
@@ -813,18 +979,22 @@ SSL_write_early_data SSL_read_early_data
 SSL_CTX_set_psk_use_session_callback SSL_set_psk_use_session_callback SSL_CTX_set_psk_find_session_callback
 SSL_set_psk_find_session_callback
 """
-BESIDES = {"SSL_clear", "SSL_free", "SSL_shutdown", "SSL_get_verify_result"}  # what a connection's sessions depend on
+BESIDES = {
+    *("SSL_clear", "SSL_free", "SSL_shutdown", "SSL_get_verify_result"),  # what a connection's sessions depend on
+    *("SSL_CTX_set_psk_client_callback", "SSL_set_psk_client_callback"),  # how keys were given before TLS 1.3
+    *("SSL_CTX_set_psk_server_callback", "SSL_set_psk_server_callback"),
+}
 
 
 def test_every_name_of_the_manual_is_here_or_said_to_be_missing() -> None:
-    assert sorted({*FUNCTIONS, *history.NOT_YET}) == sorted({*MANUAL.split(), *BESIDES})
-    assert not set(FUNCTIONS) & set(history.NOT_YET)
-    assert all(reason.endswith(".") for reason in history.NOT_YET.values())
+    assert sorted({*FUNCTIONS, *history.REFUSED}) == sorted({*MANUAL.split(), *BESIDES})
+    assert not set(FUNCTIONS) & set(history.REFUSED)
+    assert all(reason.endswith(".") for reason in history.REFUSED.values())
 
 
-@pytest.mark.parametrize("name", history.NOT_YET)
+@pytest.mark.parametrize("name", history.REFUSED)
 def test_a_name_that_is_missing_says_why_when_it_is_called(name: str) -> None:
-    with pytest.raises(resumption.UsageError, match=rf"^{name} is not here\. {re.escape(history.NOT_YET[name])}$"):
+    with pytest.raises(resumption.UsageError, match=rf"^{name} is not here\. {re.escape(history.REFUSED[name])}$"):
         getattr(face, name)(None, None)
 
 

@@ -14,6 +14,7 @@ import pytest
 import resumption
 from resumption import openssl as face
 from resumption.openssl import history
+from resumption.streams.blocking import Stream
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -71,7 +72,7 @@ def test_every_name_has_a_row_that_says_who_owns_what(page: ModuleType) -> None:
 
 def test_what_is_missing_or_deprecated_is_marked(page: ModuleType) -> None:
     text = page.render()
-    assert all(f"`{name}`" in text.partition("## Not yet")[2] for name in history.NOT_YET)
+    assert all(f"`{name}`" in text.partition("## Refused")[2] for name in history.REFUSED)
     for name, (version, instead) in history.DEPRECATED.items():
         assert re.search(rf"`{name}\(.*\*\*deprecated\*\* {version}: `{instead}`", text)
 
@@ -82,8 +83,9 @@ def test_ours_exists(page: ModuleType) -> None:
         "session": (resumption.Session,),
         "context": (resumption.ServerContext, resumption.ClientContext),
         "connection": (resumption.Connection,),
+        "stream": (Stream,),
     }
-    found = re.findall(r"`(session|context|connection)\.(\w+)", page.render())
+    found = re.findall(r"`(session|context|connection|stream)\.(\w+)", page.render())
     assert len(found) > 80
     for root, name in found:
         assert any(hasattr(one, name) for one in classes[root]) or name in _attributes(root), (root, name)

@@ -111,7 +111,7 @@ def why_not_early(choice: Choice, psk: OfferedPsks, accepted: Accepted) -> Early
 
 def skippable(config: ServerConfig) -> int:
     """Bytes of records that are passed over where early data is refused: never less than twice what tickets allow."""
-    return max(config.max_skipped_early_data, 2 * config.max_early_data)
+    return max(config.max_skipped_early_data, 2 * max(config.max_early_data, config.recv_max_early_data or 0))
 
 
 def admission_of(choice: Choice, psk: OfferedPsks, accepted: Accepted) -> NeedAdmission:
@@ -133,6 +133,8 @@ def open_early_data(
         out.early_data_is(EarlyData(EarlyState.REJECTED, refusal))
         return None
     limit = accepted.session.data.max_early_data
+    if config.recv_max_early_data is not None:
+        limit = min(limit, config.recv_max_early_data)
     flow = EarlyFlow(accepted.early, choice.transcript.digest(), choice.suite, limit, EarlyState.ACCEPTED)
     out.early_data_is(flow)
     if config.log_secrets:

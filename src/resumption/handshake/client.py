@@ -35,6 +35,7 @@ from resumption.handshake.placement import Place, check_response
 from resumption.handshake.revalidation import is_revoked
 from resumption.handshake.state import Handshaking13, Output, State, Transcript, on
 from resumption.handshake.tickets import MAX_OFFERED_LENGTH
+from resumption.psk_callback import PskCallback
 from resumption.session.early import EarlyData, EarlyReason, EarlyState, early_offerable
 from resumption.session.gate import external_usable, offerable
 from resumption.session.model import Session, SessionData
@@ -101,7 +102,7 @@ def start_client(
             reason = Reason.NOTHING_TO_OFFER
         if reason is not None:
             session = None
-    external = _external_psk(config, server_name, fresh) if session is None and config.psk is not None else None
+    external = _external_psk(config, server_name, fresh, out) if session is None and config.psk is not None else None
     session_id = b""
     if config.maximum_version >= _TLS13 and config.middlebox_compatibility:
         session_id = config.random(32)
@@ -189,10 +190,16 @@ def _begin_early_data(flow: EarlyFlow, config: ClientConfig, hello: ClientHello,
     out.early_data_is(flow)
 
 
-def _external_psk(config: ClientConfig, server_name: str, fresh: bool) -> ExternalPsk | None:
+def _external_psk(config: ClientConfig, server_name: str, fresh: bool, out: Output) -> ExternalPsk | None:
     """The external PSK for this server, if the gate lets it be offered. What a callable raises ends the handshake."""
-    psk = config.psk if isinstance(config.psk, ExternalPsk) or config.psk is None else config.psk(server_name)
-    if psk is None or config.maximum_version < _TLS13:
+    if config.maximum_version < _TLS13:
+        return None
+    psk = config.psk
+    if isinstance(psk, PskCallback):
+        psk = psk.offered(out)
+    elif psk is not None and not isinstance(psk, ExternalPsk):
+        psk = psk(server_name)
+    if psk is None:
         return None
     return psk if external_usable(psk, "client", suite_for(config, psk), fresh=fresh).reason is None else None
 

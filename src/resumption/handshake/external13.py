@@ -14,6 +14,7 @@ from resumption.crypto.suites import SuiteFacts
 from resumption.frozen import frozen
 from resumption.handshake.choice13 import MAX_IDENTITIES, Choice, suite_for, with_suite_for
 from resumption.handshake.hello import ClientHelloFacts
+from resumption.handshake.state import Output
 from resumption.session.gate import external_usable
 from resumption.session.verdicts import Reason
 from resumption.wire.extensions import OfferedPsks
@@ -21,7 +22,7 @@ from resumption.wire.extensions import OfferedPsks
 __all__ = ["External", "suite_before_retry", "take_external"]
 
 
-def suite_before_retry(config: ServerConfig, facts: ClientHelloFacts, suite: SuiteFacts) -> SuiteFacts:
+def suite_before_retry(config: ServerConfig, facts: ClientHelloFacts, suite: SuiteFacts, out: Output) -> SuiteFacts:
     """``suite``, or one that fits the PSKs: a HelloRetryRequest settles it before any session is looked up.
 
     An external key that is known decides. Otherwise the first PSK does, whose binder is as long as its hash.
@@ -31,7 +32,7 @@ def suite_before_retry(config: ServerConfig, facts: ClientHelloFacts, suite: Sui
         return suite
     wanted = None
     if config.psks is not None:
-        known = (config.psk_for(identity) for identity, _ in psk.identities[:MAX_IDENTITIES])
+        known = (config.psk_for(identity, out) for identity, _ in psk.identities[:MAX_IDENTITIES])
         wanted = next((external.hash_facts for external in known if external is not None), None)
     if wanted is None:
         if len(psk.binders[0]) == suite.hash.digest_size:

@@ -107,7 +107,7 @@ def negotiate(
             wanted = group
     if wanted is None:
         raise HandshakeFailure("the client offers no key exchange group that is enabled here")
-    suite = suite_before_retry(config, facts, suite)
+    suite = suite_before_retry(config, facts, suite, out)
     return ask_again(config, facts, suite, wanted, True, alpn, raw, None, out)
 
 
@@ -136,7 +136,7 @@ def negotiate_statelessly(
             wanted = next((group for group in config.groups if group in groups), None)
         if wanted is None:
             raise HandshakeFailure("the client offers no key exchange group that is enabled here")
-        suite = suite_before_retry(config, facts, suite)
+        suite = suite_before_retry(config, facts, suite, out)
         hello_hash = suite.hash.new(raw).digest()
         retry = RetryFacts(suite.suite, wanted, asked, unchanged_digest(hello), hello_hash)
         cookie = cookies.seal(retry, out.peer_address, now)
@@ -237,7 +237,7 @@ def choose_session(choice: Choice, index: int, reason: Reason | None, out: Outpu
     mechanisms = config.mechanisms
     for position in range(index, min(len(psk.identities), MAX_IDENTITIES)):
         identity = psk.identities[position][0]
-        external = config.psk_for(identity) if config.psks is not None else None
+        external = config.psk_for(identity, out) if config.psks is not None else None
         if external is not None:
             taken = take_external(choice, external, psk, position)
             if not isinstance(taken, Reason):
@@ -375,6 +375,9 @@ class AwaitAdmission(AwaitingAnswer["EarlyReason | None"]):
 
     def on_answer(self, refusal: EarlyReason | None, out: Output) -> Answered:
         """Take the early data if there is no ``refusal``; the session resumes in any case."""
+        allow = self.choice.config.on_allow_early_data
+        if refusal is None and allow is not None and not allow(out, self.accepted.session):
+            refusal = EarlyReason.VETOED
         return answer(self.choice, self.accepted, None, out, refusal)
 
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from resumption.config import AllowEarlyData
 from resumption.connection import Connection
 from resumption.constants import DEFAULT_SESSION_TIMEOUT_S
+from resumption.openssl.contexts import FindPskSession, PskClient, PskServer, UsePskSession
 from resumption.openssl.convention import succeeds
 from resumption.ownership import GenerateSessionId, NotResumable
+from resumption.psk_callback import PskCallback
 from resumption.session.early import EarlyState
 from resumption.session.model import Session
+from resumption.streams.blocking import Stream
 
 __all__ = [
+    "SSL_EARLY_DATA_ACCEPTED",
+    "SSL_EARLY_DATA_NOT_SENT",
+    "SSL_EARLY_DATA_REJECTED",
+    "SSL_READ_EARLY_DATA_ERROR",
+    "SSL_READ_EARLY_DATA_FINISH",
+    "SSL_READ_EARLY_DATA_SUCCESS",
     "SSL_clear",
     "SSL_copy_session_id",
     "SSL_dup",
@@ -20,22 +30,40 @@ __all__ = [
     "SSL_get_early_data_status",
     "SSL_get_max_early_data",
     "SSL_get_num_tickets",
+    "SSL_get_recv_max_early_data",
     "SSL_get_session",
     "SSL_get_verify_result",
     "SSL_has_matching_session_id",
     "SSL_new_session_ticket",
+    "SSL_read_early_data",
     "SSL_session_reused",
+    "SSL_set_allow_early_data_cb",
     "SSL_set_generate_session_id",
     "SSL_set_max_early_data",
     "SSL_set_not_resumable_session_callback",
     "SSL_set_num_tickets",
+    "SSL_set_psk_client_callback",
+    "SSL_set_psk_find_session_callback",
+    "SSL_set_psk_server_callback",
+    "SSL_set_psk_use_session_callback",
+    "SSL_set_recv_max_early_data",
     "SSL_set_session",
     "SSL_set_session_id_context",
     "SSL_shutdown",
     "SSL_write_early_data",
 ]
 
-_EARLY_DATA_STATUS = {EarlyState.REJECTED: 1, EarlyState.ACCEPTED: 2}
+SSL_EARLY_DATA_NOT_SENT = 0
+SSL_EARLY_DATA_REJECTED = 1
+SSL_EARLY_DATA_ACCEPTED = 2
+SSL_READ_EARLY_DATA_ERROR = 0
+SSL_READ_EARLY_DATA_SUCCESS = 1
+SSL_READ_EARLY_DATA_FINISH = 2
+
+_EARLY_DATA_STATUS = {
+    EarlyState.REJECTED: SSL_EARLY_DATA_REJECTED,
+    EarlyState.ACCEPTED: SSL_EARLY_DATA_ACCEPTED,
+}
 
 
 def SSL_get_session(ssl: Connection) -> Session | None:
@@ -146,13 +174,70 @@ def SSL_get_max_early_data(ssl: Connection) -> int:
 
 def SSL_get_early_data_status(ssl: Connection) -> int:
     """No reference changes. 0 not sent (or not decided), 1 rejected, 2 accepted."""
-    return _EARLY_DATA_STATUS.get(ssl.early_data.state, 0)
+    return _EARLY_DATA_STATUS.get(ssl.early_data.state, SSL_EARLY_DATA_NOT_SENT)
 
 
 @succeeds
-def SSL_write_early_data(ssl: Connection, data: bytes) -> bool:
-    """No reference changes. A client's first words; True if all is queued, False on a server and where none may go."""
+def SSL_write_early_data(ssl: Connection | Stream, data: bytes) -> bool:
+    """No reference changes. A client's first words: True if all is queued (with a stream, sent), False if none may go.
+
+    A server answers early data with it, on a stream; on a connection its `send_data` does.
+    """
     return ssl.send_early_data(data) == len(data)
+
+
+def SSL_read_early_data(ssl: Stream, size: int) -> tuple[int, bytes]:
+    """No reference changes. A server's early data, at most ``size`` bytes, with SSL_READ_EARLY_DATA_SUCCESS.
+
+    With SSL_READ_EARLY_DATA_FINISH there are none, and the handshake is complete. C's ERROR is raised. A connection
+    without a stream gives early data as `EarlyDataReceived` events.
+    """
+    data = ssl.recv_early_data(size)
+    return SSL_READ_EARLY_DATA_SUCCESS if data else SSL_READ_EARLY_DATA_FINISH, data
+
+
+@succeeds
+def SSL_set_recv_max_early_data(ssl: Connection, recv_max_early_data: int) -> None:
+    """No reference changes. Bytes that are taken at most, whatever the ticket allows; False for a client."""
+    ssl.recv_max_early_data = recv_max_early_data
+
+
+def SSL_get_recv_max_early_data(ssl: Connection) -> int:
+    """No reference changes. Bytes of early data that are taken at most: what tickets allow, or 0, unless set."""
+    return ssl.recv_max_early_data
+
+
+@succeeds
+def SSL_set_allow_early_data_cb(ssl: Connection, callback: AllowEarlyData | None) -> None:
+    """Borrow, for the callback. callback(connection, session): False refuses early data that would be taken.
+
+    Wins over the context's. There is no ``arg``: in Python a callback remembers by itself.
+    """
+    ssl.on_allow_early_data = callback
+
+
+@succeeds
+def SSL_set_psk_use_session_callback(ssl: Connection, callback: UsePskSession | None) -> None:
+    """-1 caller, on the session that the callback returns. See SSL_CTX_set_psk_use_session_callback."""
+    ssl.psk = None if callback is None else PskCallback(lambda ssl: callback(ssl, None))
+
+
+@succeeds
+def SSL_set_psk_find_session_callback(ssl: Connection, callback: FindPskSession | None) -> None:
+    """-1 caller, on the session that the callback returns. See SSL_CTX_set_psk_find_session_callback."""
+    ssl.psks = None if callback is None else PskCallback(callback)
+
+
+@succeeds
+def SSL_set_psk_client_callback(ssl: Connection, callback: PskClient | None) -> None:
+    """Copy, of what the callback returns. See SSL_CTX_set_psk_client_callback."""
+    ssl.psk = None if callback is None else PskCallback(lambda ssl: callback(ssl, None))
+
+
+@succeeds
+def SSL_set_psk_server_callback(ssl: Connection, callback: PskServer | None) -> None:
+    """Copy, of what the callback returns. See SSL_CTX_set_psk_server_callback."""
+    ssl.psks = None if callback is None else PskCallback(callback)
 
 
 @succeeds

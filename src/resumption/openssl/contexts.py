@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from resumption.client_context import ClientContext
+from resumption.config import AllowEarlyData
 from resumption.openssl.convention import succeeds
 from resumption.ownership import GenerateSessionId, NotResumable
+from resumption.psk_callback import PskCallback
 from resumption.server_context import ServerContext
 from resumption.session.cache import CacheMode, SessionCache
 from resumption.session.model import Session
@@ -29,6 +31,7 @@ __all__ = [
     "SSL_CTX_free",
     "SSL_CTX_get_max_early_data",
     "SSL_CTX_get_num_tickets",
+    "SSL_CTX_get_recv_max_early_data",
     "SSL_CTX_get_session_cache_mode",
     "SSL_CTX_get_timeout",
     "SSL_CTX_get_tlsext_ticket_keys",
@@ -54,10 +57,16 @@ __all__ = [
     "SSL_CTX_sess_set_remove_cb",
     "SSL_CTX_sess_timeouts",
     "SSL_CTX_sessions",
+    "SSL_CTX_set_allow_early_data_cb",
     "SSL_CTX_set_generate_session_id",
     "SSL_CTX_set_not_resumable_session_callback",
     "SSL_CTX_set_max_early_data",
     "SSL_CTX_set_num_tickets",
+    "SSL_CTX_set_psk_client_callback",
+    "SSL_CTX_set_psk_find_session_callback",
+    "SSL_CTX_set_psk_server_callback",
+    "SSL_CTX_set_psk_use_session_callback",
+    "SSL_CTX_set_recv_max_early_data",
     "SSL_CTX_set_session_cache_mode",
     "SSL_CTX_set_session_id_context",
     "SSL_CTX_set_session_ticket_cb",
@@ -86,6 +95,11 @@ __all__ = [
 ]
 
 SSL_CTX = ClientContext | ServerContext
+
+UsePskSession: TypeAlias = Callable[[Any, None], "tuple[bytes, Session] | None"]
+FindPskSession: TypeAlias = Callable[[Any, bytes], "Session | None"]
+PskClient: TypeAlias = Callable[[Any, None], "tuple[bytes, bytes] | None"]
+PskServer: TypeAlias = Callable[[Any, bytes], "bytes | None"]
 
 SSL_SESS_CACHE_OFF = CacheMode.OFF
 SSL_SESS_CACHE_CLIENT = CacheMode.CLIENT
@@ -301,6 +315,56 @@ def SSL_CTX_set_max_early_data(ctx: ServerContext, max_early_data: int) -> None:
 def SSL_CTX_get_max_early_data(ctx: ServerContext) -> int:
     """No reference changes. Bytes of early data that tickets allow; 0 for none."""
     return ctx.max_early_data
+
+
+@succeeds
+def SSL_CTX_set_recv_max_early_data(ctx: ServerContext, recv_max_early_data: int) -> None:
+    """No reference changes. Bytes that are taken at most, whatever the ticket allows; who sends more is cut off."""
+    ctx.recv_max_early_data = recv_max_early_data
+
+
+def SSL_CTX_get_recv_max_early_data(ctx: ServerContext) -> int:
+    """No reference changes. Bytes of early data that are taken at most: what tickets allow, unless it was set."""
+    return ctx.recv_max_early_data
+
+
+def SSL_CTX_set_allow_early_data_cb(ctx: ServerContext, callback: AllowEarlyData | None) -> None:
+    """Borrow, for the callback. callback(connection, session): False refuses early data that would be taken.
+
+    There is no ``arg``: in Python a callback remembers by itself.
+    """
+    ctx.on_allow_early_data = callback
+
+
+def SSL_CTX_set_psk_use_session_callback(ctx: ClientContext, callback: UsePskSession | None) -> None:
+    """-1 caller, on the session that the callback returns. callback(connection, None) -> (identity, session), or None.
+
+    The session's secret is the external PSK of this TLS 1.3 handshake, its suite says the hash. Asked once, before the
+    hash is known; None offers no PSK (C: a NULL session), raising ends the handshake (C: 0).
+    """
+    ctx.psk = None if callback is None else PskCallback(lambda ssl: callback(ssl, None))
+
+
+def SSL_CTX_set_psk_find_session_callback(ctx: ServerContext, callback: FindPskSession | None) -> None:
+    """-1 caller, on the session that the callback returns. callback(connection, identity) -> session, or None.
+
+    None is an identity that nobody knows (C: a NULL session), raising ends the handshake (C: 0).
+    """
+    ctx.psks = None if callback is None else PskCallback(callback)
+
+
+def SSL_CTX_set_psk_client_callback(ctx: ClientContext, callback: PskClient | None) -> None:
+    """Copy, of what the callback returns. callback(connection, None) -> (identity, key), or None for no PSK.
+
+    As in C the key is for SHA-256 in TLS 1.3, where there is no hint. The PSK suites of TLS 1.2 are not here. It takes
+    the place of a `SSL_CTX_set_psk_use_session_callback`, and the other way round.
+    """
+    ctx.psk = None if callback is None else PskCallback(lambda ssl: callback(ssl, None))
+
+
+def SSL_CTX_set_psk_server_callback(ctx: ServerContext, callback: PskServer | None) -> None:
+    """Copy, of what the callback returns. callback(connection, identity) -> key, or None for one that nobody knows."""
+    ctx.psks = None if callback is None else PskCallback(callback)
 
 
 @succeeds

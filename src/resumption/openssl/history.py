@@ -1,4 +1,4 @@
-"""When OpenSSL's names came and which are deprecated, and which of them are not here yet, with the reason.
+"""When OpenSSL's names came and which are deprecated, and which of them are refused here, with the reason.
 
 Facts about OpenSSL, for `docs/openssl.md` and for programs that port C code. A name that is in neither table of ages
 is older than OpenSSL 1.1.0. Deprecated names work here as they do there.
@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DEPRECATED", "NOT_YET", "SINCE"]
+__all__ = ["DEPRECATED", "REFUSED", "SINCE"]
 
 SINCE: Final = {
     "SSL_CTX_flush_sessions_ex": "3.4",
     "SSL_CTX_get_max_early_data": "1.1.1",
     "SSL_CTX_get_num_tickets": "1.1.1",
+    "SSL_CTX_get_recv_max_early_data": "1.1.1",
+    "SSL_CTX_set_allow_early_data_cb": "1.1.1",
     "SSL_CTX_set_max_early_data": "1.1.1",
     "SSL_CTX_set_not_resumable_session_callback": "1.1.0",
     "SSL_CTX_set_num_tickets": "1.1.1",
+    "SSL_CTX_set_psk_find_session_callback": "1.1.1",
+    "SSL_CTX_set_psk_use_session_callback": "1.1.1",
+    "SSL_CTX_set_recv_max_early_data": "1.1.1",
     "SSL_CTX_set_session_ticket_cb": "1.1.1",
     "SSL_CTX_set_tlsext_ticket_key_evp_cb": "3.0",
     "SSL_SESSION_dup": "1.1.1",
@@ -48,10 +53,16 @@ SINCE: Final = {
     "SSL_get_early_data_status": "1.1.1",
     "SSL_get_max_early_data": "1.1.1",
     "SSL_get_num_tickets": "1.1.1",
+    "SSL_get_recv_max_early_data": "1.1.1",
     "SSL_new_session_ticket": "3.0",
+    "SSL_read_early_data": "1.1.1",
+    "SSL_set_allow_early_data_cb": "1.1.1",
     "SSL_set_max_early_data": "1.1.1",
     "SSL_set_not_resumable_session_callback": "1.1.0",
     "SSL_set_num_tickets": "1.1.1",
+    "SSL_set_psk_find_session_callback": "1.1.1",
+    "SSL_set_psk_use_session_callback": "1.1.1",
+    "SSL_set_recv_max_early_data": "1.1.1",
     "SSL_write_early_data": "1.1.1",
     "d2i_SSL_SESSION_ex": "3.2",
 }
@@ -66,24 +77,9 @@ DEPRECATED: Final = {
 }
 """Name: the version that deprecated it, and what to call instead."""
 
-_RECEIVED = "What a ticket allows is the limit of what is received with it; another one would be a second truth."
-_ALLOWING = "Whether early data is acted on early is said where it is read: `recv_early_data`, or `recv`, which waits."
-_READING = "The engine hands early data over as an event; streams have `recv_early_data`."
-_EXTERNAL_PSK = "External pre-shared keys are `ExternalPsk`, given to the contexts as `psks`, not sessions."
 _EAP_FAST = "EAP-FAST puts a secret of the application's into a TLS 1.2 handshake: past the gate, without EMS."
 
-NOT_YET: Final = {
-    "SSL_CTX_get_recv_max_early_data": _RECEIVED,
-    "SSL_CTX_set_allow_early_data_cb": _ALLOWING,
-    "SSL_CTX_set_recv_max_early_data": _RECEIVED,
-    "SSL_get_recv_max_early_data": _RECEIVED,
-    "SSL_read_early_data": _READING,
-    "SSL_set_allow_early_data_cb": _ALLOWING,
-    "SSL_set_recv_max_early_data": _RECEIVED,
-    "SSL_CTX_set_psk_find_session_callback": _EXTERNAL_PSK,
-    "SSL_CTX_set_psk_use_session_callback": _EXTERNAL_PSK,
-    "SSL_set_psk_find_session_callback": _EXTERNAL_PSK,
-    "SSL_set_psk_use_session_callback": _EXTERNAL_PSK,
+REFUSED: Final = {
     "SSL_set_session_secret_cb": _EAP_FAST,
     "SSL_set_session_ticket_ext": _EAP_FAST,
     "SSL_set_session_ticket_ext_cb": _EAP_FAST,

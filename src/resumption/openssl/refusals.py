@@ -8,24 +8,9 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from resumption.errors import UsageError
-from resumption.openssl.history import NOT_YET
+from resumption.openssl.history import REFUSED
 
-__all__ = [
-    "SSL_CTX_get_recv_max_early_data",
-    "SSL_CTX_set_allow_early_data_cb",
-    "SSL_CTX_set_psk_find_session_callback",
-    "SSL_CTX_set_psk_use_session_callback",
-    "SSL_CTX_set_recv_max_early_data",
-    "SSL_get_recv_max_early_data",
-    "SSL_read_early_data",
-    "SSL_set_allow_early_data_cb",
-    "SSL_set_psk_find_session_callback",
-    "SSL_set_psk_use_session_callback",
-    "SSL_set_recv_max_early_data",
-    "SSL_set_session_secret_cb",
-    "SSL_set_session_ticket_ext",
-    "SSL_set_session_ticket_ext_cb",
-]
+__all__ = ["SSL_set_session_secret_cb", "SSL_set_session_ticket_ext", "SSL_set_session_ticket_ext_cb"]
 
 
 class Refusal:
@@ -37,20 +22,9 @@ class Refusal:
         self.__name__ = name
 
     def __call__(self, *arguments: Any, **named: Any) -> NoReturn:
-        raise UsageError(f"{self.__name__} is not here. {NOT_YET[self.__name__]}")
+        raise UsageError(f"{self.__name__} is not here. {REFUSED[self.__name__]}")
 
 
-SSL_CTX_get_recv_max_early_data = Refusal("SSL_CTX_get_recv_max_early_data")
-SSL_CTX_set_allow_early_data_cb = Refusal("SSL_CTX_set_allow_early_data_cb")
-SSL_CTX_set_psk_find_session_callback = Refusal("SSL_CTX_set_psk_find_session_callback")
-SSL_CTX_set_psk_use_session_callback = Refusal("SSL_CTX_set_psk_use_session_callback")
-SSL_CTX_set_recv_max_early_data = Refusal("SSL_CTX_set_recv_max_early_data")
-SSL_get_recv_max_early_data = Refusal("SSL_get_recv_max_early_data")
-SSL_read_early_data = Refusal("SSL_read_early_data")
-SSL_set_allow_early_data_cb = Refusal("SSL_set_allow_early_data_cb")
-SSL_set_psk_find_session_callback = Refusal("SSL_set_psk_find_session_callback")
-SSL_set_psk_use_session_callback = Refusal("SSL_set_psk_use_session_callback")
-SSL_set_recv_max_early_data = Refusal("SSL_set_recv_max_early_data")
 SSL_set_session_secret_cb = Refusal("SSL_set_session_secret_cb")
 SSL_set_session_ticket_ext = Refusal("SSL_set_session_ticket_ext")
 SSL_set_session_ticket_ext_cb = Refusal("SSL_set_session_ticket_ext_cb")

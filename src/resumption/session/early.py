@@ -66,6 +66,7 @@ class EarlyReason(StrEnum):
     FROM_THE_FUTURE = "from-the-future", "the session seems to come from the future: a clock is wrong"
 
     # A server's.
+    VETOED = "vetoed", "the application refused the early data"
     NOT_FIRST = "not-first", "the session is not the first that the client named"
     OTHER_DOMAIN = "other-domain", "the session was made where other hellos are remembered"
     STALE = "stale", "the hello is older or younger than its ticket's age allows"
