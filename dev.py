@@ -334,7 +334,7 @@ def fuzz(python: Interpreter, arguments: list[str]) -> int:
 
 def matrix(python: Interpreter, arguments: list[str]) -> int:
     folder = environment(python, ["lint", "test"])
-    command = [str(folder / BIN / "python"), "-m", "tests.interop.matrix", *arguments]
+    command = [str(folder / BIN / "python"), "-m", "tests.interop.report", *arguments]
     return subprocess.call(command, cwd=ROOT, env=clean_environ())
 
 
