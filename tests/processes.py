@@ -88,9 +88,9 @@ class Process:
         return f"{Path(self.command[0]).name} {self._popen.pid}"
 
     def _read(self) -> None:
-        # EIO is how a terminal says that nobody writes to it any more. Linux looks for bytes first and for writers after
-        # that: what a program writes last, between the two looks of a reader that was put to sleep there, is only found
-        # by reading once more.
+        # EIO is how a terminal says that nobody writes to it any more. Linux looks for bytes first, then for writers:
+        # what a program writes last, between the two looks of a reader that was put to sleep there, is only found by
+        # reading once more.
         for _ in range(2):
             with contextlib.suppress(OSError):
                 while data := os.read(self._terminal, 1 << 16):

@@ -147,8 +147,8 @@ class Matrix:
                 stream.sendall(peers.REQUEST[4:])
                 story.output = stream.read_all().decode("utf-8", "replace")
             else:
-                assert server.output is not None
-                server.output.send(b"a page by hand\n")
+                stream.do_handshake()
+                server.send_page()
                 story.output = stream.recv().decode("utf-8", "replace")
             assert stream.resumption is not None
             assert stream.resumption.resumed is (session is not None), f"resumption: {stream.resumption}"

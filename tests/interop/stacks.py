@@ -89,6 +89,12 @@ class PeerServer:
         self.output.wait_for(r"^- Version: ", count=self.connections)  # told after the word on resumption
         return peers.resumed(self.output.output)[self.connections - 1]
 
+    def send_page(self) -> None:
+        """Have s_server send something, once it has told of the latest handshake: it does not if it writes at once."""
+        assert self.output is not None
+        self.output.wait_for(r"^CIPHER is ", count=self.connections + 1)
+        self.output.send(b"a page by hand\n")
+
     def _story(self) -> str:
         """What s_server said of the latest connection, once that is over."""
         assert self.output is not None
