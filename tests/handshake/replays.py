@@ -94,7 +94,9 @@ class Recording:
                 settings |= {"record_size_limit": 600}
                 if plan.version == TLS13:
                     settings["record_padding"] = 64
-        self._server_config = world.server_config(**server, alpn=(b"h2",))
+        # Only these shares can be the same again, also where damage to a hello has another group chosen.
+        groups = (NamedGroup.x25519,)
+        self._server_config = world.server_config(**server, groups=groups, alpn=(b"h2",))
         if plan.mutual:
             client["certified_key"] = certified(_client_of(world.pki))
         self._client_config = world.client_config(**client)

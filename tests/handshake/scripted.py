@@ -8,6 +8,7 @@ over the same wire and crypto rooms: its states share no code with `resumption.h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
@@ -22,7 +23,9 @@ from resumption.handshake.events import Event
 from resumption.wire.messages import Message
 from resumption.wire.records import HandshakeBuffer, RecordReader
 from tests.handshake.pairs import feed
-from tests.handshake.samples import ALERT, CCS, DATA, HANDSHAKE, record
+from tests.handshake.samples import ALERT, CCS, DATA, HANDSHAKE, message, record
+
+Lie = Callable[[bytes], bytes]  # what is said instead of a message: from the whole of it, header and all
 
 
 class Peer:
@@ -39,6 +42,7 @@ class Peer:
         self.sealer: RecordSealer = PlainSealer()
         self.opener: RecordOpener = PlainOpener()
         self.next_opener: RecordOpener | None = None  # TLS 1.2: what the next change_cipher_spec brings
+        self.lies: dict[int, Lie] = {}  # what is said instead of a message, by its type
         self._reader = RecordReader(MAX_CIPHERTEXT_LENGTH_12)
         self._handshake = HandshakeBuffer()
 
@@ -59,7 +63,12 @@ class Peer:
     def seal(self, *messages: bytes) -> bytes:
         """Records of these handshake messages under the current key; the transcript takes them in."""
         self.spoken += messages
-        return self.sealer.seal_many(HANDSHAKE, b"".join(messages))
+        return self.records_of(*messages)
+
+    def records_of(self, *messages: bytes, behind: bytes = b"") -> bytes:
+        """Records of these messages, or of what is said instead, and of ``behind``. The transcript is left alone."""
+        said = (self.lies[raw[0]](raw) if raw[0] in self.lies else raw for raw in messages)
+        return self.sealer.seal_many(HANDSHAKE, b"".join((*said, behind)))
 
     def say(self, *messages: bytes | Message) -> Self:
         """Send handshake messages in one record."""
@@ -188,3 +197,23 @@ def edited(
 
 def shares_of(groups: tuple[int, ...]) -> tuple[KeyShare, ...]:
     return tuple(generate(group) for group in groups)
+
+
+def with_body(raw: bytes, body: bytes) -> bytes:
+    """The message with another body, and the header that belongs to it."""
+    return message(raw[0], body)
+
+
+def cut(at: int) -> Lie:
+    """The first bytes of the body, as if that was all."""
+    return lambda raw: with_body(raw, raw[4 : 4 + at])
+
+
+def lengthened(raw: bytes) -> bytes:
+    """A byte more than there should be."""
+    return with_body(raw, raw[4:] + b"\0")
+
+
+def instead(body: bytes) -> Lie:
+    """Another body altogether."""
+    return lambda raw: with_body(raw, body)

@@ -72,7 +72,7 @@ class Peer13(Peer):
     def update_keys(self, request: int = 0) -> Self:
         """KeyUpdate, and the next key."""
         assert isinstance(self.sealer, RecordSealer13)
-        data = self.sealer.seal_many(22, KeyUpdate(request).pack())
+        data = self.records_of(KeyUpdate(request).pack())
         self.sealer.key_update()
         return self.give(data)
 
@@ -145,7 +145,7 @@ class Server13(Peer13):
     def say_retry(self, group: int | None = P256, **changes: Any) -> Self:
         retry = self.retry(group, **changes).pack()
         self.restart_transcript(retry)
-        self.give(self.sealer.seal_many(22, retry))
+        self.give(self.records_of(retry))
         if self.error is None:
             if group is not None:
                 self.group = group
@@ -158,7 +158,7 @@ class Server13(Peer13):
         public, shared = respond(self.group, shares[self.group])
         hello = self.server_hello(share=public, **changes)
         self.spoken.append(hello.pack())
-        data = self.sealer.seal_many(22, hello.pack() + behind)
+        data = self.records_of(hello.pack(), behind=behind)
         early = EarlySecret.from_psk(self.suite.hash, self.psk)
         self.secrets = early.handshake(shared, self.digest())
         self.sealer = RecordSealer13(self.suite, self.secrets.server_handshake_traffic_secret)
@@ -187,7 +187,7 @@ class Server13(Peer13):
         """Finished, then the client's flight is read, and both directions have application keys."""
         finished = Finished(verify_data or self.secrets.server_verify_data(self.digest())).pack()
         self.spoken.append(finished)
-        data = self.sealer.seal_many(22, finished + behind)
+        data = self.records_of(finished, behind=behind)
         self.master = self.secrets.into_master(self.digest())
         self.give(data)
         self.sealer = RecordSealer13(self.suite, self.master.server_application_traffic_secret)
@@ -226,7 +226,7 @@ class Server13(Peer13):
         return NewSessionTicket(**{**fields, **changes})
 
     def say_ticket(self, **changes: Any) -> Self:
-        return self.give(self.sealer.seal_many(22, self.ticket(**changes).pack()))
+        return self.give(self.records_of(self.ticket(**changes).pack()))
 
 
 class Psk(NamedTuple):
@@ -395,7 +395,7 @@ class Client13(Peer13):
         finished = Finished(verify_data or self.secrets.client_verify_data(self.digest())).pack()
         self.spoken.append(finished)
         self.after_finished = self.digest()
-        data = self.sealer.seal_many(22, finished + behind)
+        data = self.records_of(finished, behind=behind)
         self.sealer = RecordSealer13(self.suite, self.master.client_application_traffic_secret)
         return self.give(data)
 
