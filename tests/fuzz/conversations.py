@@ -8,6 +8,8 @@ with an Ed25519 certificate and x25519 the bytes do too. A run puts one honest s
 - a liar: an honest peer whose handshake messages are changed, dropped, doubled or joined by others before they are
   sealed, so that they come under the right keys.
 
+In TLS 1.3 clients with a session may send early data, which some servers take, some refuse, and one answers at once.
+
 What must hold: only errors of the protocol leave the engine, and no unforeseen exception is behind them; the subject
 has nothing to say after it failed; its output stays in proportion; no session outlives its holders.
 """
@@ -24,8 +26,10 @@ from typing import Any
 from resumption.client_context import ClientContext
 from resumption.connection import Connection
 from resumption.errors import AlertReceived, ConnectionFailed, Error, InternalError, PeerError, UnexpectedEOF
-from resumption.handshake.events import SessionIssued
+from resumption.handshake.events import EarlyDataReceived, SessionIssued
 from resumption.server_context import ServerContext
+from resumption.session.early import EarlyReason
+from resumption.session.fleet.replay import ReplayRegister
 from resumption.session.model import Session
 from tests.fuzz.mutations import change_bytes, change_stream, twist
 from tests.handshake.pairs import TLS12, TLS13, SameShares, World
@@ -36,6 +40,7 @@ CORPUS = Path(__file__).parent / "corpus"
 KINDS = ("noise", "stream", "stream", "liar", "liar", "liar")
 SLOW_S = 5.0  # one run takes some milliseconds; machines that run this are shared
 MOST_OUTPUT = 200_000  # bytes
+MOST_EARLY_DATA = 2_000  # bytes
 
 
 class Broken(AssertionError):
@@ -104,12 +109,20 @@ def split_messages(flight: bytes) -> list[bytes]:
     return messages
 
 
+class Forgetful(ReplayRegister):
+    """Remembers nothing, and calls some hellos replays: which, follows from them."""
+
+    def admit(self, key: bytes, now: float) -> EarlyReason | None:
+        return EarlyReason.SEEN if key[0] < 50 else None
+
+
 class Fuzzer:
     """Contexts for all kinds of runs, made once: what a run leaves behind in them is looked at too."""
 
     def __init__(self, pki: Pki | None = None) -> None:
         self.world = World(pki or Pki())
         self.tally = Tally()
+        self.early_data = 0  # bytes that were taken in all runs
         self._servers: dict[tuple[Any, ...], ServerContext] = {}
         self._clients: dict[int, ClientContext] = {}
         self._sessions: dict[tuple[int, bool], Session] = {}
@@ -118,14 +131,20 @@ class Fuzzer:
     def corpus(self) -> list[bytes]:
         return [path.read_bytes() for path in sorted(CORPUS.glob("*.bin"))]
 
-    def server(self, stateful: bool, asking: bool, retrying: bool) -> ServerContext:
-        key = (stateful, asking, retrying)
+    @cached_property
+    def register(self) -> Forgetful:
+        return Forgetful(clock=self.world.clock, random=self.world.random)
+
+    def server(self, stateful: bool, asking: bool, retrying: bool, early: bool) -> ServerContext:
+        key = (stateful, asking, retrying, early)
         if key not in self._servers:
             pki, settings = self.world.pki, {}
             if asking:
                 settings = {"client_auth": "optional", "trust": pki.trust_pem, "session_id_context": b"fuzz"}
             if retrying:
                 settings["groups"] = (23,)
+            if early:
+                settings |= {"max_early_data": MOST_EARLY_DATA, "replay": self.register}
             self._servers[key] = self.world.server_context(
                 stateful=stateful, alpn=("h2",), tickets=self.world.tickets, **settings
             )
@@ -142,7 +161,7 @@ class Fuzzer:
         """A session that the client may offer, many times over: those of stateful servers are known only once."""
         key = (version, stateful)
         if key not in self._sessions:
-            pair = self.world.meet(self.client(version), self.server(stateful, False, False), fresh=True).check()
+            pair = self.world.meet(self.client(version), self.server(stateful, False, False, True), fresh=True).check()
             session = pair.client.get1_session()
             assert session is not None
             self._sessions[key] = session
@@ -163,16 +182,21 @@ class Fuzzer:
         version = rng.choice((TLS12, TLS13))
         stateful, asking = rng.random() < 0.3, rng.random() < 0.3
         retrying = version == TLS13 and rng.random() < 0.3
-        servers, clients = self.server(stateful, asking, retrying), self.client(version)
+        early = version == TLS13 and rng.random() < 0.7
+        servers, clients = self.server(stateful, asking, retrying, early), self.client(version)
         with SameShares(seed):
             server = self._made(Liar if kind == "liar" and role == "client" else Connection, servers)
             client = self._made(Liar if kind == "liar" and role == "server" else Connection, clients)
-            if rng.random() < 0.5:
-                client.set_session(self.session(version, stateful))
             subject, other = (client, server) if role == "client" else (server, client)
             if isinstance(other, Liar):
                 other.lie(rng)
             try:
+                if rng.random() < 0.5:
+                    client.set_session(self.session(version, stateful))
+                    if version == TLS13 and rng.random() < 0.6:
+                        client.send_early_data(
+                            rng.randbytes(rng.choice((1, 100, MOST_EARLY_DATA, MOST_EARLY_DATA + 1)))
+                        )
                 ending = self._talk(rng, kind, subject, other)
             finally:
                 client.free()
@@ -205,7 +229,7 @@ class Fuzzer:
             if to_other and other.error is None:
                 try:
                     for event in other.receive_data(to_other):
-                        self._touch(event)
+                        self._touch(event, other)
                 except Error:
                     pass
             if other.handshake_complete and not acted:
@@ -246,7 +270,7 @@ class Fuzzer:
         for piece in self._pieces(rng, data):
             try:
                 for event in subject.receive_data(piece):
-                    self._touch(event)
+                    self._touch(event, subject)
             except InternalError as error:
                 raise Broken(f"an unforeseen exception: {error.__cause__!r}") from error
             except (PeerError, AlertReceived, UnexpectedEOF) as error:
@@ -266,11 +290,15 @@ class Fuzzer:
         points = sorted(rng.randint(0, len(data)) for _ in range(rng.randint(1, 5)))
         return [data[start:end] for start, end in zip([0, *points], [*points, len(data)], strict=True)]
 
-    def _touch(self, event: Any) -> None:
-        """Look at what an event shows: it must be alive."""
+    def _touch(self, event: Any, connection: Connection) -> None:
+        """Look at what an event shows: it must be alive. Early data is answered, if it begins as it should."""
         if isinstance(event, SessionIssued):
             assert not event.session.is_freed
             assert event.session.data.version in (TLS12, TLS13)
+        if isinstance(event, EarlyDataReceived):
+            self.early_data += len(event.data)
+            if connection.error is None and event.data[0] < 128:
+                connection.send_data(b"an early answer")
 
     def _end(self, subject: Connection, said: bytes, error: Error | None) -> str:
         if len(said) > MOST_OUTPUT:

@@ -37,6 +37,7 @@ def test_a_thousand_conversations(fuzzer: Fuzzer) -> None:
     endings = fuzzer.tally.endings
     assert {"connected", "waiting", "UnexpectedMessage", "DecodeError", "IllegalParameter"} <= endings.keys()
     assert len(endings) >= 9
+    assert fuzzer.early_data > 1_000
 
 
 def test_a_run_follows_from_its_seed(pki: Pki) -> None:
