@@ -266,10 +266,12 @@ def openssl_client(
         return _run_client([*command, *options], send, until, limit)
 
 
-def _run_client(command: list[str], send: bytes, until: str | None, limit: float) -> Run:
+def _run_client(command: list[str], send: bytes, until: str | None, limit: float, end: bool = False) -> Run:
     process = Process(command)
     try:
         process.send(send)
+        if end:
+            process.end_input()
         if until is not None:
             process.wait_for(until, limit=limit)
             process.end_input()
@@ -324,8 +326,11 @@ def gnutls_client(
     certificate: Credential | None = None,
     name: str = "localhost",
     limit: float = TIME_LIMIT,
+    end: bool = False,
 ) -> Run:
     """``gnutls-cli``, as `openssl_client`. Without ``ca`` it takes any certificate.
+
+    With ``end`` its input ends behind ``send``: it says close_notify then, and goes on reading.
 
     ``-r`` makes two connections, the second with the session of the first, and ``send`` goes to the second;
     ``--waitresumption`` with it makes sure that a TLS 1.3 ticket has come (and waits for ever if none does).
@@ -334,7 +339,7 @@ def gnutls_client(
     with folder() as directory:
         command = [path, *_gnutls_files(directory, certificate, ca), f"--sni-hostname={name}"]
         command += ["--insecure"] if ca is None else [f"--verify-hostname={name}"]
-        return _run_client([*command, *options, "-p", str(port), HOST], send, until, limit)
+        return _run_client([*command, *options, "-p", str(port), HOST], send, until, limit, end)
 
 
 # --- curl -----------------------------------------------------------------------------------------------------------

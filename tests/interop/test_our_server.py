@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +180,25 @@ def test_clients_bring_our_cookie_back(pki: Pki, tmp_path: Path, group: NamedGro
         )
     assert "*** This is a resumed session" in run.output
     check(server, [False, True], Mechanism.STATELESS_13)
+
+
+@each_version
+def test_a_client_that_has_closed_its_direction_gets_the_whole_answer(pki: Pki, version: ProtocolVersion) -> None:
+    """gnutls-cli says close_notify when its input ends. The server here answers only after that."""
+    answer = b"a line of the answer\n" * 10_000
+
+    def serve(listener: socket.socket, heard: list[bytes]) -> None:
+        sock, _ = listener.accept()
+        with context(pki.ecdsa_p256).wrap(sock, timeout=peers.TIME_LIMIT) as stream:
+            heard.append(stream.read_all())
+            stream.sendall(answer)
+
+    with socket.create_server((peers.HOST, 0)) as listener:
+        heard: list[bytes] = []
+        thread = threading.Thread(target=serve, args=(listener, heard))
+        thread.start()
+        port = listener.getsockname()[1]
+        run = peers.gnutls_client(port, GNUTLS[version], send=b"ask\n", ca=pki.trust_pem, end=True)
+        thread.join(peers.TIME_LIMIT)
+    assert heard == [b"ask\n"]
+    assert answer.decode() in run.output
