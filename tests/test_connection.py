@@ -20,6 +20,7 @@ from resumption.errors import (
     UsageError,
 )
 from resumption.handshake.events import HandshakeCompleted, SessionIssued
+from resumption.handshake.state import State
 from resumption.session.model import Session
 from resumption.session.verdicts import Reason
 from tests.handshake.pairs import TLS12, TLS13, VERSIONS, Pair, World, feed, issued, pump
@@ -510,10 +511,10 @@ def test_an_internal_error_of_the_engine_names_no_detail(world: World, monkeypat
     server = Connection(world.server_config())
     client = Connection(world.client_config(), server_name="localhost")
 
-    def broken(self: Any) -> None:
+    def broken(self: Any, raw: bytes, out: Any) -> None:
         raise RuntimeError("with a secret in it")
 
-    monkeypatch.setattr(Connection, "_handle_messages", broken)
+    monkeypatch.setattr(State, "receive", broken)
     with pytest.raises(InternalError) as caught:
         server.receive_data(client.data_to_send())
     assert isinstance(caught.value.__cause__, RuntimeError)

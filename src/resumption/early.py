@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from resumption.config import AllowEarlyData, ServerConfig
+from resumption.config import AllowEarlyData, ClientConfig, ServerConfig
 from resumption.constants import ContentType
 from resumption.errors import UnexpectedMessage, UsageError
 from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.events import EarlyDataReceived
-from resumption.ownership import SessionOwner
+from resumption.ownership import Host, SessionOwner
 from resumption.session.early import NO_EARLY_DATA, EarlyData
 
 __all__ = ["EarlyDataOwner"]
@@ -27,8 +27,10 @@ class EarlyDataOwner(SessionOwner):
 
     __slots__ = ("_early", "_early_size")
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(
+        self, config: ClientConfig | ServerConfig, host: Host | None, server_name: str, peer_key: bytes | None
+    ) -> None:
+        super().__init__(config, host, server_name, peer_key)
         self._early: EarlyData | EarlyFlow = NO_EARLY_DATA
         self._early_size = 0  # client: bytes that the hello is to announce
 

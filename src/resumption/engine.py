@@ -37,7 +37,7 @@ from resumption.handshake.server import start_server
 from resumption.handshake.state import AwaitingAnswer, State
 from resumption.ownership import Host
 from resumption.wire.messages import KeyUpdate
-from resumption.wire.records import RECORD_HEADER_LENGTH
+from resumption.wire.records import MESSAGE_HEADER_LENGTH, RECORD_HEADER_LENGTH
 
 __all__ = ["Engine"]
 
@@ -218,11 +218,22 @@ class Engine(EarlyDataOwner):
                     content_type, content = self._opener.open(header, body)
                 except KeyWorn:
                     content_type, content = self._open_worn(header, body)
-            if content_type == _HANDSHAKE:
+            if content_type != _HANDSHAKE:
+                self._take(content_type, content)
+                continue
+            state = self._state
+            if (
+                state is not None
+                and not self._handshake.left
+                and (length := len(content) - MESSAGE_HEADER_LENGTH) >= 0
+                and length == content[1] << 16 | content[2] << 8 | content[3] <= self._handshake.limit
+            ):  # one message fills the record, as most do: nothing has to be put together
+                self._state = state.receive(content, self)
+                if self._question is not None:
+                    self._ask_host()
+            else:
                 self._handshake.feed(content)
                 self._handle_messages()
-            else:
-                self._take(content_type, content)
 
     def _take(self, content_type: int, content: bytes) -> None:
         """Handle the content of one record that was opened."""

@@ -455,20 +455,45 @@ def test_every_setter_after_the_end_is_caught(name: str) -> None:
         setattr(one, name, SETTABLE.get(name, (b"x",))[0])
 
 
-def test_a_secret_is_read_under_the_lock_that_wiping_takes() -> None:
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_secret_that_is_wiped_while_it_is_read_is_no_secret(when: str) -> None:
     one = Session.create(data(), SECRET)
-    owned: list[bool] = []
+
+    class Wiped(bytearray):
+        def __bytes__(self) -> bytes:
+            if when == "before":
+                one.free()
+            read = bytes(memoryview(self))
+            if when == "after" and one.references:
+                one.free()
+            return read
+
+    one._secret = Wiped(SECRET)
+    with pytest.raises(SessionFreedError):
+        _ = one.secret
+
+
+def test_a_secret_is_wiped_only_once_the_session_is_marked_as_freed() -> None:
+    one = Session.create(data(), SECRET)
+    marked: list[bool] = []
 
     class Watched(bytearray):
-        def __bytes__(self) -> bytes:
-            owned.append(one._lock._is_owned())  # type: ignore[attr-defined]
-            return bytes(memoryview(self))
-
         def __setitem__(self, index: Any, value: Any) -> None:
-            owned.append(one._lock._is_owned())  # type: ignore[attr-defined]
+            marked.append(one._data is None)
             super().__setitem__(index, value)
 
     one._secret = Watched(SECRET)
-    assert one.secret == SECRET
     one.free()
-    assert owned == [True, True]
+    assert marked == [True]
+
+
+def test_a_secret_that_is_replaced_while_it_is_read_is_read_again() -> None:
+    one = Session.create(data(), SECRET)
+
+    class Replaced(bytearray):
+        def __bytes__(self) -> bytes:
+            one._secret = bytearray(b"another one")
+            return bytes(len(self))
+
+    one._secret = Replaced(SECRET)
+    assert one.secret == b"another one"

@@ -51,11 +51,17 @@ def prf(key: HmacKey, seed: bytes, length: int) -> bytes:
     outer = outer_copy()
     outer.update(inner.digest())
     block = outer.digest()
-    if length <= len(block):
-        return block[:length]
     while len(block) < length:
-        chain = key.digest(chain)
-        block += key.digest(chain + seed)
+        inner = inner_copy()
+        inner.update(chain)
+        outer = outer_copy()
+        outer.update(inner.digest())
+        chain = outer.digest()  # A(2), A(3), ...
+        inner = inner_copy()
+        inner.update(chain + seed)
+        outer = outer_copy()
+        outer.update(inner.digest())
+        block += outer.digest()
     return block[:length]
 
 

@@ -215,9 +215,7 @@ class Transcript:
     __slots__ = ("_hash",)
 
     def __init__(self, facts: HashFacts, *messages: bytes) -> None:
-        self._hash = facts.new(b"")
-        for message in messages:
-            self._hash.update(message)
+        self._hash = facts.new(b"".join(messages))
 
     def add(self, raw: bytes) -> None:
         """Take in one whole message."""
@@ -232,7 +230,7 @@ class Transcript:
 
     def digest(self) -> bytes:
         """The hash of everything so far."""
-        return self._hash.copy().digest()
+        return self._hash.digest()
 
     def digest_with(self, raw: bytes) -> bytes:
         """The hash as it would be with ``raw`` added: for binders over a truncated ClientHello."""

@@ -253,10 +253,13 @@ class Session(Counted):
     @property
     def secret(self) -> bytes:
         """A copy of the master secret or resumption PSK; b"" if none is set. Settable while in no cache."""
-        with self._lock:  # so that no one ever reads half-wiped bytes
+        while True:  # without the lock; so that no one ever reads half-wiped bytes, they count if nothing has changed
+            kept = self._secret
+            secret = bytes(kept)
             if self._data is None:
                 raise self._freed_error()
-            return bytes(self._secret)
+            if kept is self._secret:
+                return secret
 
     @secret.setter
     def secret(self, secret: bytes) -> None:
@@ -373,9 +376,9 @@ class Session(Counted):
 
     def _end(self) -> Callable[[], None] | None:
         data, ex_data, owner = self._data, self._ex_data, self._owner
+        self._data = self._ex_data = self._owner = None  # first: whoever copies the secret looks at it afterwards
         secret = self._secret
         secret[:] = bytes(len(secret))
-        self._data = self._ex_data = self._owner = None
         if ex_data is None and (owner is None or data is None):
             return None
 

@@ -23,10 +23,10 @@ from resumption.errors import (
     UnexpectedMessage,
 )
 
-__all__ = ["DEFAULT_MESSAGE_LIMIT", "RECORD_HEADER_LENGTH", "HandshakeBuffer", "RecordReader"]
+__all__ = ["DEFAULT_MESSAGE_LIMIT", "MESSAGE_HEADER_LENGTH", "RECORD_HEADER_LENGTH", "HandshakeBuffer", "RecordReader"]
 
 RECORD_HEADER_LENGTH: Final = 5
-_MESSAGE_HEADER_LENGTH: Final = 4
+MESSAGE_HEADER_LENGTH: Final = 4
 _unpack_record_header = Struct(">BBxH").unpack_from  # content type, major version, length
 _unpack_message_header = Struct(">I").unpack_from  # type, length in 24 bits
 
@@ -226,14 +226,14 @@ class HandshakeBuffer(_Pieces):
         Raises `DecodeError` as soon as a header announces more than ``limit`` bytes.
         """
         left = self.left
-        if left < _MESSAGE_HEADER_LENGTH:
+        if left < MESSAGE_HEADER_LENGTH:
             self._wait()
             return None
         buffer, at = self._buffer, self._at
         length = _unpack_message_header(buffer, at)[0] & 0xFFFFFF
         if length > self.limit:
             raise DecodeError(f"a handshake message of {length} bytes, at most {self.limit} are allowed")
-        stop = at + _MESSAGE_HEADER_LENGTH + length
+        stop = at + MESSAGE_HEADER_LENGTH + length
         left -= stop - at
         if left < 0:
             self._wait()
