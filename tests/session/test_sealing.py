@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import re
+from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -92,15 +94,22 @@ def test_a_store_sees_neither_id_nor_partition_nor_content(sealer: RecordSealer)
     for hidden in (SESSION_ID, SESSION_ID[:8], PARTITION[:8], b"master"):
         assert hidden not in made.record
         assert hidden.hex() not in made.key
-    assert made.key.startswith("resumption:s:")
-    assert len(made.key) == len("resumption:s:") + 64
-    assert made.key.isascii()
+    assert re.fullmatch(r"resumption:s:\{[0-9a-f]{4}\}[0-9a-f]{64}", made.key)
+
+
+def test_the_keys_of_both_generations_share_a_tag_which_says_next_to_nothing(sealer: RecordSealer) -> None:
+    keys = sealer.store_keys(SESSION_ID, PARTITION, NOW)
+    assert len(set(keys)) == 2
+    assert len({key[:19] for key in keys}) == 1
+    others = {sealer.store_keys(number.to_bytes(32, "big"), PARTITION, NOW)[0][13:19] for number in range(2000)}
+    assert 1900 < len(others) < 2000, "they are spread, and several ids have the same"
 
 
 def test_the_record_is_the_documented_construction(sealer: RecordSealer) -> None:
     keys = TicketKeys.from_secret(SECRET).ring.reading_keys(NOW)[0]
     made = sealed(sealer, b"plaintext")
-    assert made.key == "resumption:s:" + keys.index.digest(b"\0\x20" + PARTITION + SESSION_ID).hex()
+    named = b"\0\x20" + PARTITION + SESSION_ID
+    assert made.key == f"resumption:s:{{{sha256(named).hexdigest()[:4]}}}{keys.index.digest(named).hex()}"
     head, expiry = made.record[:25], int(NOW + 2 * HOUR)
     assert head[:1] == b"\x01"
     assert head[17:] == expiry.to_bytes(8, "big")

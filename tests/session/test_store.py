@@ -96,7 +96,7 @@ def test_the_file_and_its_companions_are_private(path: Path) -> None:
     finally:
         os.umask(before)
     modes = {found.name: found.stat().st_mode & 0o777 for found in path.parent.iterdir()}
-    assert modes == dict.fromkeys(("sessions.db", "sessions.db-wal", "sessions.db-shm"), 0o600)
+    assert modes == dict.fromkeys(("sessions.db", "sessions.db-wal", "sessions.db-shm", "sessions.db-taken"), 0o600)
     store.close()
 
 
@@ -202,7 +202,7 @@ def suppressed_warnings() -> warnings.catch_warnings[None]:
 def test_values_of_another_type_in_the_file_are_a_miss(path: Path) -> None:
     store = SQLiteStore(path)
     with sqlite3.connect(path) as other:
-        other.execute("INSERT INTO records VALUES ('text', 'text', 1e11), ('late', x'00', 'never')")
+        other.execute("INSERT INTO records VALUES ('text', 'text', 1e11, 1), ('late', x'00', 'never', 1)")
     other.close()
     assert store.get("text", "late") is None
     assert store.take("text", "late") is None
@@ -617,7 +617,8 @@ def test_f86_a_file_that_is_removed_or_replaced_while_it_is_open_is_another_stor
     told.append(store.continuity())
     assert other.continuity() == told[-1]
     assert len(set(told)) == 3, "the older copy has the name of the first file, and is not the same"
-    assert store.take("k") == b"old"
+    assert store.get("k") == other.get("k") == b"old"
+    assert store.take("k") is None, "it may have been spent since"
     assert other.take("k") is None
     assert store.add_once("late", 1e11), "what the copy does not know: the register has to wait, and is told so"
     assert not other.add_once("late", 1e11)

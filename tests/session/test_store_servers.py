@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -178,7 +179,7 @@ def test_connections_are_bounded() -> None:
 
 def test_a_user_needs_the_password_and_the_commands_and_no_more() -> None:
     """These are the rights that the documentation asks for."""
-    rights = "+get +mget +getdel +set +del +multi +exec +info"
+    rights = "+get +mget +getdel +set +del +eval +info"
     rules = ["on", ">p%40ss:/#word", "~v:*", "~m:*", "~resumption:alive*", *rights.split()]
     with redis_server() as server:
         admin = redis.Redis(HOST, server.port)
@@ -370,6 +371,46 @@ def test_several_memcached_divide_the_keys_and_nobody_stands_in_for_one_that_is_
         store.close()
 
 
+def test_a_memcached_without_a_crawler_cannot_list_and_says_so() -> None:
+    with memcached_server("-M", "-o", "no_lru_crawler") as server:
+        store = open_store(server.url, timeout_s=5.0)
+        store.put("k", b"v", LATER)
+        for call in (lambda: store.entries("k", 1), lambda: store.clear("k")):  # type: ignore[attr-defined]
+            with pytest.raises(StoreError, match="does not list its entries"):
+                call()
+        assert store.get("k") == b"v"
+        store.close()
+
+
+def test_the_entries_of_several_memcached_are_listed_and_dropped(tmp_path: Path) -> None:
+    with memcached_server() as one, memcached_server() as two:
+        store = open_store(f"{one.url},{HOST}:{two.port}?timeout_s=5")
+        for number in range(250):
+            store.put(f"a:{number}", bytes(number), LATER)
+            store.put(f"b:{number}", b"v", LATER)
+        store.take("a:7")
+        found = store.entries("a:", 1000)  # type: ignore[attr-defined]
+        assert sorted(entry.length for entry in found) == [number for number in range(250) if number != 7]
+        assert len(store.entries("a:", 120)) == 120  # type: ignore[attr-defined]
+        assert store.clear("a:") in (249, 250)  # type: ignore[attr-defined]
+        assert store.entries("a:", 1000) == []  # type: ignore[attr-defined]
+        assert len(store.entries("b:", 1000)) == 250  # type: ignore[attr-defined]
+        store.close()
+
+
+def test_memcached_lists_one_client_after_the_other() -> None:
+    with memcached_server() as server:
+        store = open_store(server.url, timeout_s=5.0)
+        for number in range(3000):
+            store.put(f"k:{number}", b"v", LATER)
+        with ThreadPoolExecutor(4) as pool:
+            told = list(pool.map(lambda _: len(store.entries("k:", 5000)), range(8)))  # type: ignore[attr-defined]
+        assert min(told) > 2000, "some are missed while others read them"
+        assert store.clear("k:") >= 3000  # type: ignore[attr-defined]
+        assert store.entries("k:", 5000) == []  # type: ignore[attr-defined]
+        store.close()
+
+
 def test_long_keys_fit_into_memcached() -> None:
     with memcached_server() as server:
         store = open_store(server.url, timeout_s=5.0)
@@ -395,6 +436,38 @@ def test_entries_that_are_something_else_are_a_miss_or_a_store_error() -> None:
         admin.close()
 
 
+# --- an older copy ---------------------------------------------------------------------------------------------------
+
+
+def test_f85_what_an_older_copy_brings_back_is_not_taken_again(tmp_path: Path) -> None:
+    at = ("--dir", str(tmp_path))
+    with redis_server(*at) as server:
+        store = open_store(server.url, timeout_s=5.0)
+        waiting = store.asynchronous()  # type: ignore[attr-defined]
+        for key in ("a", "b", "c"):
+            store.put(key, key.encode(), LATER)
+        admin = redis.Redis(HOST, server.port)
+        admin.save()
+        assert store.take("a") == b"a"
+        server.processes[0].stop()
+        with redis_process("--port", str(server.port), *at):
+            assert store.get("a", "b") == b"a", "what may be used more than once is there"
+            assert store.take("a") is None
+            assert store.take("b", "c") is None
+            store.put("c", b"new", LATER)
+            assert store.take("b", "c") == b"new"
+
+            async def take() -> list[bytes | None]:
+                await waiting.put("d", b"d", LATER)
+                taken = [await waiting.take(key) for key in ("a", "b", "c", "d")]
+                await waiting.close()
+                return taken
+
+            assert asyncio.run(take()) == [None, None, None, b"d"]
+        admin.close()
+        store.close()
+
+
 # --- fail-over -------------------------------------------------------------------------------------------------------
 
 
@@ -402,6 +475,8 @@ def test_f86_after_a_failover_the_store_is_used_again_and_is_another_one() -> No
     with redis_sentinel(replicas=1) as server:
         store = open_store(f"{server.url}?timeout_s=1")
         store.put("k", b"v", LATER)
+        store.put("spent", b"v", LATER)
+        until(lambda: replica_has(server, "v:spent"), "replicated")
         before = facts(store)
         server.processes[0].stop()
 
@@ -414,7 +489,18 @@ def test_f86_after_a_failover_the_store_is_used_again_and_is_another_one() -> No
 
         until(works_again, "failed over")
         assert facts(store) != before
+        assert store.get("spent") == b"v"
+        assert store.take("spent") is None, "the old primary may have given it away, and not have passed that on"
+        store.put("new", b"v", LATER)
+        assert store.take("new") == b"v"
         store.close()
+
+
+def replica_has(server: Server, name: str) -> bool:
+    with redis.Redis(HOST, server.port) as primary:
+        port = int(primary.info("replication")["slave0"]["port"])
+    with redis.Redis(HOST, port) as replica:
+        return bool(replica.exists(name))
 
 
 def test_a_mark_may_have_to_be_known_to_a_replica() -> None:

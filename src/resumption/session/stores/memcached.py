@@ -12,20 +12,22 @@ may be.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
+from urllib.parse import unquote_to_bytes
 
-from pymemcache.client.base import PooledClient
+from pymemcache.client.base import Client, PooledClient
 from pymemcache.exceptions import MemcacheError
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session import forking
 from resumption.session.stores.addresses import Options, parse_address
-from resumption.session.stores.entries import first_live, pack_entry, seconds_left, unpack_entry
-from resumption.session.stores.store import Continuity, Entry
+from resumption.session.stores.entries import first_live, moment_of, pack_entry, seconds_left, unpack_entry
+from resumption.session.stores.store import Continuity, Entry, StoredEntry
 
 __all__ = ["MemcachedStore"]
 
@@ -34,6 +36,9 @@ _LONGEST_NAME = 250
 _LONGEST_RELATIVE_S = 30 * 86_400  # beyond that memcached takes a number of seconds for a date
 _CHECK_EVERY_S = 1.0  # seconds between two looks at whether the servers may drop marks
 _LONGEST_TIMEOUT_S = 60.0
+_LISTED_AT_ONCE = 100
+_ROUNDS = 4
+_PAUSE_S = 0.01  # between two looks at whether a crawler that is busy is done
 _SPENT = b""  # what a taker leaves: no entry is that short
 
 
@@ -160,6 +165,34 @@ class MemcachedStore:
                 keeps = keeps and settings.get(b"evictions") in (b"off", False)
         return Continuity(identity=identity.hexdigest(), evicted=evicted, keeps_marks=keeps)
 
+    def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
+        """Some of the values whose keys begin with ``prefix``, ``limit`` at most; not those with the longest keys."""
+        now, found = self._clock(), list[StoredEntry]()
+        with self._answers():
+            for server, client in self._clients.items():
+                names = _listed(server, self._settings, _name("v", prefix))
+                while len(found) < limit and (part := list(itertools.islice(names, _LISTED_AT_ONCE))):
+                    for name, entry in client.get_many(part).items():
+                        value = unpack_entry(entry, now)
+                        if value is not None:
+                            found.append(StoredEntry(name.removeprefix("v:"), len(value), moment_of(entry[:8])))
+        return found[:limit]
+
+    def clear(self, prefix: str) -> int:
+        """Drop the values whose keys begin with ``prefix``. Returns how many there were, spent ones included that the
+        servers had not forgotten yet."""
+        dropped = 0
+        with self._answers():
+            for server, client in self._clients.items():
+                for _ in range(_ROUNDS):  # a crawler misses what others move about in the server meanwhile
+                    names = list(_listed(server, self._settings, _name("v", prefix)))
+                    for at in range(0, len(names), _LISTED_AT_ONCE):
+                        client.delete_many(names[at : at + _LISTED_AT_ONCE], noreply=False)
+                    dropped += len(names)
+                    if not names:
+                        break
+        return dropped
+
     def describe(self) -> dict[str, object]:
         """Facts for operators, of all servers together; the time is the first one's."""
         with self._answers():
@@ -253,3 +286,30 @@ def _expiry(expires_at: float, now: float) -> int | None:
         return None
     whole = math.ceil(left) + 1  # its clock ticks once a second
     return whole if whole <= _LONGEST_RELATIVE_S else math.ceil(expires_at) + 1
+
+
+def _listed(server: Any, settings: dict[str, Any], prefix: str) -> Iterator[str]:
+    """The names of a server's entries that begin so, as its crawler finds them. Raises `StoreError` without one.
+
+    On a connection of its own, which is closed when the caller has enough: there is no other way to stop a crawler.
+    Its work is done for one client at a time.
+    """
+    deadline, said = time.monotonic() + settings["connect_timeout"], b"BUSY"
+    while said.startswith(b"BUSY") and time.monotonic() < deadline:
+        client = Client(server, timeout=settings["connect_timeout"], connect_timeout=settings["connect_timeout"])
+        try:
+            client.version()  # connects
+            client.sock.sendall(b"lru_crawler metadump all\r\n")
+            with client.sock.makefile("rb") as lines:
+                for said in lines:
+                    if said == b"END\r\n":
+                        return
+                    if not said.startswith(b"key="):
+                        break
+                    name = unquote_to_bytes(said[4:].split(b" ", 1)[0]).decode("ascii", "replace")
+                    if name.startswith(prefix):
+                        yield name
+        finally:
+            client.close()
+        time.sleep(_PAUSE_S)
+    raise StoreError(f"memcached does not list its entries: {said[:40].decode('ascii', 'replace').strip()}")

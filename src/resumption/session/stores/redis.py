@@ -1,22 +1,19 @@
 """Sessions in Redis or Valkey: one server, a cluster, or whatever sentinels say is the primary. For blocking callers.
 
-Each call is one exchange: GET or MGET, GETDEL (two in one transaction), SET with PX, and SET NX for marks. In a cluster
-two keys may lie on different nodes: then they are asked in one go but not in one step, so of two concurrent takers each
-may get one of two values. A session is never written under two keys, so this does not spend one twice.
+Each call is one exchange (`resumption.session.stores.redis_commands` says of what), but for those that operators make.
 
 The server must not drop marks: one that may evict to make room refuses them (see `RedisStore.continuity`). Replication
-is asynchronous: a failover may bring a spent session or a mark back that the old primary had not passed on. It shows in
-the continuity; ``wait_replicas`` has each mark acknowledged by so many replicas before it counts.
+is asynchronous: a failover may bring a mark back that the old primary had not passed on. It shows in the continuity;
+``wait_replicas`` has each mark acknowledged by so many replicas before it counts. Spent sessions do not come back.
 """
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Self, TypeVar
 
 from redis import Redis
 from redis.cluster import ClusterNode, RedisCluster
@@ -26,23 +23,13 @@ from redis.sentinel import Sentinel
 
 from resumption.errors import StoreError
 from resumption.session import forking
-from resumption.session.stores.entries import first_live, moment_of, pack_entry, unpack_entry
-from resumption.session.stores.redis_access import (
-    CHECK_EVERY_S,
-    MAY_EVICT,
-    RedisAccess,
-    continuity_of,
-    expiry_of,
-    literal,
-    mark_name,
-    retries,
-    sentinel_names,
-    trouble,
-    value_name,
-)
+from resumption.session.stores.redis_access import RedisAccess, retries, sentinels_of, trouble
+from resumption.session.stores.redis_commands import NODES, RedisCommands, Request, Steps
 from resumption.session.stores.store import Continuity, Entry, StoredEntry
 
 __all__ = ["RedisStore"]
+
+T = TypeVar("T")
 
 
 class RedisStore:
@@ -55,11 +42,10 @@ class RedisStore:
         """
         self.access = RedisAccess(url, timeout_s)
         self._clock = clock
+        self._commands = RedisCommands(self.access, clock)
         self._client: Any = None  # Redis or RedisCluster
         self._connecting = threading.Lock()
         self._is_closed = False
-        self._marks_checked_at: float | None = None
-        self._is_cluster = self.access.kind == "cluster"
         forking.watch(self)
 
     @classmethod
@@ -69,144 +55,47 @@ class RedisStore:
 
     def get(self, key: str, other: str | None = None) -> bytes | None:
         """The value under ``key``, else that under ``other``."""
-        with self._connected() as client:
-            if other is None:
-                entries = [client.get(value_name(key))]
-            elif self._is_cluster:
-                entries = client.pipeline().get(value_name(key)).get(value_name(other)).execute()
-            else:
-                entries = client.mget(value_name(key), value_name(other))
-        return first_live(entries, self._clock())
+        return self._run(self._commands.get(key, other))
 
     def take(self, key: str, other: str | None = None) -> bytes | None:
-        """As `get`, and both are removed, in one step."""
-        with self._connected() as client:
-            if other is None:
-                entries = [client.getdel(value_name(key))]
-            else:
-                pipeline = client.pipeline(transaction=not self._is_cluster)
-                entries = pipeline.getdel(value_name(key)).getdel(value_name(other)).execute()
-        return first_live(entries, self._clock())
+        """As `get`, and both are removed, in one step, if they were put in this life of the server."""
+        return self._run(self._commands.take(key, other))
 
     def put(self, key: str, value: bytes, expires_at: float) -> None:
         """Keep ``value`` until ``expires_at``."""
-        self.put_many(((key, value, expires_at),))
+        self._run(self._commands.put_many(((key, value, expires_at),)))
 
     def put_if_absent(self, key: str, value: bytes, expires_at: float) -> bytes:
         """Keep ``value`` unless there is one, in one step; returns the one that is there afterwards."""
-        now = self._clock()
-        expiry = expiry_of(expires_at, now)
-        if expiry is None:
-            return value
-        with self._connected() as client:
-            if client.set(value_name(key), pack_entry(value, expires_at), nx=True, **expiry) is True:
-                return value
-            found = unpack_entry(client.get(value_name(key)), now)
-        if found is None:
-            raise StoreError("a value was removed while it was put")
-        return found
+        return self._run(self._commands.put_if_absent(key, value, expires_at))
 
     def put_many(self, entries: Sequence[Entry]) -> None:
         """Keep them all, in one exchange."""
-        now = self._clock()
-        packed = [(value_name(key), pack_entry(value, end), expiry_of(end, now)) for key, value, end in entries]
-        with self._connected() as client:
-            target = client if len(packed) == 1 else client.pipeline(transaction=False)
-            for name, entry, expiry in packed:
-                if expiry is None:
-                    target.delete(name)
-                else:
-                    target.set(name, entry, **expiry)
-            if target is not client:
-                target.execute()
+        self._run(self._commands.put_many(entries))
 
     def remove(self, key: str, other: str | None = None) -> None:
         """Forget the values under ``key`` and ``other``."""
-        with self._connected() as client:
-            if other is None:
-                client.delete(value_name(key))
-            elif self._is_cluster:
-                pipeline = client.pipeline()
-                pipeline.delete(value_name(key))  # this one of them returns nothing to go on with
-                pipeline.delete(value_name(other))
-                pipeline.execute()
-            else:
-                client.delete(value_name(key), value_name(other))
+        self._run(self._commands.remove(key, other))
 
     def add_once(self, key: str, expires_at: float) -> bool:
         """Set a mark; True only if there is none. Raises `StoreError` where the server may drop marks early."""
-        self._check_marks()
-        expiry = expiry_of(expires_at, self._clock())
-        if expiry is None:
-            return False
-        with self._connected() as client:
-            if not self.access.wait:
-                return client.set(mark_name(key), b"1", nx=True, **expiry) is True
-            pipeline = client.pipeline(transaction=False).set(mark_name(key), b"1", nx=True, **expiry)
-            added, reached = pipeline.wait(self.access.wait, max(1, int(self.access.timeout_s * 500))).execute()
-        if added and reached < self.access.wait:
-            raise StoreError(f"{reached} of {self.access.wait} replicas acknowledged a mark in time")
-        return added is True
+        return self._run(self._commands.add_once(key, expires_at))
 
     def continuity(self) -> Continuity:
-        """Whether the store is still what it was; see `session.stores.store.Continuity`. One exchange per node."""
-        with self._connected() as client:
-            if self._is_cluster:
-                nodes = client.get_primaries()
-                names = _one_for_each(nodes, client)
-                infos = [client.info(target_nodes=node) for node in nodes]
-            else:
-                names, infos = sentinel_names(1), []
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.get(name)
-            if not infos:
-                pipeline.info()
-            answers = pipeline.execute()
-            infos, tokens = infos or answers[-1:], answers[: len(names)]
-            for number, name in enumerate(names):
-                if tokens[number] is None:  # new or emptied; whoever is first gives it another sign of life
-                    client.set(name, secrets.token_hex(16), nx=True)
-                    tokens[number] = client.get(name)
-            return continuity_of(infos, tokens)
+        """Whether the store is still what it was; see `resumption.session.stores.store.Continuity`."""
+        return self._run(self._commands.continuity())
 
     def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
         """Some of the values whose keys begin with ``prefix``, ``limit`` at most."""
-        found: list[StoredEntry] = []
-        with self._connected() as client:
-            for name in client.scan_iter(match=value_name(literal(prefix)) + "*", count=500):
-                head, length = client.getrange(name, 0, 7), client.strlen(name)
-                if length > len(head) == 8:
-                    key = name.decode("ascii", "replace").removeprefix(value_name(""))
-                    found.append(StoredEntry(key, length - 8, moment_of(head)))
-                if len(found) >= limit:
-                    break
-        return found
+        return self._run(self._commands.entries(prefix, limit))
 
     def clear(self, prefix: str) -> int:
         """Drop the values whose keys begin with ``prefix``. Returns how many there were."""
-        dropped = 0
-        with self._connected() as client:
-            for name in client.scan_iter(match=value_name(literal(prefix)) + "*", count=500):
-                dropped += client.delete(name)
-        return dropped
+        return self._run(self._commands.clear(prefix))
 
     def describe(self) -> dict[str, object]:
         """Facts for operators, of one of the primaries."""
-        with self._connected() as client:
-            node = {"target_nodes": client.get_primaries()[0]} if self._is_cluster else {}
-            info = client.info(**node)
-            seconds, microseconds = client.time(**node)
-        return {
-            "kind": "redis",
-            "server": info.get("valkey_version", info["redis_version"]),
-            "bytes": info["used_memory"],
-            "policy": info["maxmemory_policy"],
-            "memory limit": info["maxmemory"],
-            "evicted": info["evicted_keys"],
-            "replicas": info.get("connected_slaves", 0),
-            "time": seconds + microseconds / 1e6,
-        }
+        return self._run(self._commands.describe())
 
     def close(self) -> None:
         """Close the connections."""
@@ -229,13 +118,31 @@ class RedisStore:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _connected(self) -> Iterator[Any]:
-        """The client; whatever is wrong with it or with what it is told leaves as a `StoreError`."""
+    def _run(self, steps: Steps[T]) -> T:
+        """Make an operation; whatever is wrong with the server or with what it is told leaves as a `StoreError`."""
         try:
-            yield self._client or self._connect()
+            client = self._client or self._connect()
+            request = next(steps)
+            while True:
+                request = steps.send(self._ask(client, request))
+        except StopIteration as end:
+            result: T = end.value
+            return result
         except (RedisError, OSError, ValueError, KeyError, TypeError) as error:
             raise trouble(error) from error
+
+    def _ask(self, client: Any, request: Request) -> list[Any]:
+        """The answers to what an operation wants to know."""
+        if request is NODES:
+            return sentinels_of(client, self.access.kind)
+        if len(request.commands) == 1:
+            where = {} if request.node is None else {"target_nodes": request.node}
+            return [client.execute_command(*request.commands[0], **where)]
+        pipeline = client.pipeline(transaction=False)
+        for command in request.commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = pipeline.execute()
+        return answers
 
     def _connect(self) -> Any:
         if self._is_closed:
@@ -249,14 +156,6 @@ class RedisStore:
             return client
         finally:
             self._connecting.release()
-
-    def _check_marks(self) -> None:
-        now = time.monotonic()
-        if self._marks_checked_at is not None and now < self._marks_checked_at + CHECK_EVERY_S:
-            return
-        if not self.continuity().keeps_marks:
-            raise StoreError(MAY_EVICT)
-        self._marks_checked_at = now
 
     # --- forks -------------------------------------------------------------------------------------------------------
 
@@ -284,12 +183,3 @@ def _client(access: RedisAccess) -> Any:
         return Redis(unix_socket_path=access.path, **settings)
     ((host, port),) = access.nodes
     return Redis(host=host, port=port, **settings)
-
-
-def _one_for_each(nodes: Iterable[Any], client: Any) -> list[str]:
-    """A key for each node of a cluster, by the slots that it keeps."""
-    nodes = list(nodes)
-    found: dict[Any, str] = {}
-    for name in sentinel_names(max(2, len(nodes))):
-        found.setdefault(client.get_node_from_key(name), name)
-    return [found[node] for node in nodes if node in found]

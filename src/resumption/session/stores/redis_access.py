@@ -28,11 +28,10 @@ __all__ = [
     "RedisAccess",
     "continuity_of",
     "expiry_of",
-    "keeps_marks",
     "literal",
     "mark_name",
     "retries",
-    "sentinel_names",
+    "sentinels_of",
     "trouble",
     "value_name",
 ]
@@ -161,17 +160,27 @@ def mark_name(key: str) -> str:
     return f"m:{key}"
 
 
-def expiry_of(expires_at: float, now: float) -> dict[str, int] | None:
-    """The server's share of an entry's end, as keywords of SET: never before the moment. None if it has passed."""
+def expiry_of(expires_at: float, now: float) -> tuple[str | int, ...] | None:
+    """The server's share of an entry's end, as options of SET: never before the moment. None if it has passed."""
     left = seconds_left(expires_at, now)
     if left is None:
-        return {}
-    return {"px": int(left * 1000) + 1} if left else None
+        return ()
+    return ("PX", int(left * 1000) + 1) if left else None
 
 
-def sentinel_names(count: int) -> list[str]:
-    """Names of keys that show whether a server was emptied; of a cluster's nodes each keeps one of the first many."""
-    return [_SENTINEL_KEY] if count == 1 else [f"{_SENTINEL_KEY}:{number}" for number in range(count * 64)]
+def sentinels_of(client: Any, kind: str) -> list[tuple[Any, str]]:
+    """The primaries, each with the name of a key that it keeps, which shows whether it was emptied.
+
+    None stands for the only server. In a cluster each keeps one of the first many, by its slots.
+    """
+    if kind != "cluster":
+        return [(None, _SENTINEL_KEY)]
+    nodes = list(client.get_primaries())
+    found: dict[Any, str] = {}
+    for number in range(max(2, len(nodes)) * 64):
+        name = f"{_SENTINEL_KEY}:{number}"
+        found.setdefault(client.get_node_from_key(name).name, name)
+    return [(node, found[node.name]) for node in nodes if node.name in found]
 
 
 def continuity_of(infos: Iterable[Mapping[str, Any]], tokens: Iterable[object]) -> Continuity:
@@ -185,11 +194,11 @@ def continuity_of(infos: Iterable[Mapping[str, Any]], tokens: Iterable[object]) 
     return Continuity(
         identity=identity,
         evicted=sum(int(info["evicted_keys"]) for info in infos),
-        keeps_marks=keeps_marks(infos),
+        keeps_marks=_keeps_marks(infos),
     )
 
 
-def keeps_marks(infos: Iterable[Mapping[str, Any]]) -> bool:
+def _keeps_marks(infos: Iterable[Mapping[str, Any]]) -> bool:
     """Whether no server drops entries to make room, as INFO tells it."""
     return all(not int(info["maxmemory"]) or info["maxmemory_policy"] == "noeviction" for info in infos)
 

@@ -1,4 +1,4 @@
-"""Sessions in Redis or Valkey for asyncio: the same commands as `resumption.session.stores.redis`, awaited.
+"""Sessions in Redis or Valkey for asyncio: what `resumption.session.stores.redis` says to the server, awaited.
 
 A call that is cancelled, for one by a deadline, gives up its connection: an answer that comes later belongs to nobody.
 One store belongs to one event loop.
@@ -7,9 +7,9 @@ One store belongs to one event loop.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -18,21 +18,13 @@ from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
 from resumption.errors import StoreError
-from resumption.session.stores.entries import first_live, pack_entry
-from resumption.session.stores.redis_access import (
-    CHECK_EVERY_S,
-    MAY_EVICT,
-    RedisAccess,
-    expiry_of,
-    keeps_marks,
-    mark_name,
-    retries,
-    trouble,
-    value_name,
-)
-from resumption.session.stores.store import Entry
+from resumption.session.stores.redis_access import RedisAccess, retries, sentinels_of, trouble
+from resumption.session.stores.redis_commands import NODES, RedisCommands, Request, Steps
+from resumption.session.stores.store import Continuity, Entry, StoredEntry
 
 __all__ = ["AsyncRedisStore"]
+
+T = TypeVar("T")
 
 
 class AsyncRedisStore:
@@ -43,73 +35,53 @@ class AsyncRedisStore:
     ) -> None:
         """``access`` may be a URL, and ``timeout_s`` is then for one that names none. Raises `ConfigurationError`."""
         self.access = RedisAccess(access, timeout_s) if isinstance(access, str) else access
-        self._clock = clock
+        self._commands = RedisCommands(self.access, clock)
         self._client: Any = None  # Redis or RedisCluster
         self._is_closed = False
-        self._marks_checked_at: float | None = None
-        self._is_cluster = self.access.kind == "cluster"
 
     async def get(self, key: str, other: str | None = None) -> bytes | None:
         """The value under ``key``, else that under ``other``."""
-        async with self._connected() as client:
-            if other is None:
-                entries = [await client.get(value_name(key))]
-            elif self._is_cluster:
-                entries = await client.pipeline().get(value_name(key)).get(value_name(other)).execute()
-            else:
-                entries = await client.mget(value_name(key), value_name(other))
-        return first_live(entries, self._clock())
+        return await self._run(self._commands.get(key, other))
 
     async def take(self, key: str, other: str | None = None) -> bytes | None:
-        """As `get`, and both are removed, in one step (in a cluster: in one go)."""
-        async with self._connected() as client:
-            if other is None:
-                entries = [await client.getdel(value_name(key))]
-            else:
-                pipeline = client.pipeline(transaction=not self._is_cluster)
-                entries = await pipeline.getdel(value_name(key)).getdel(value_name(other)).execute()
-        return first_live(entries, self._clock())
+        """As `get`, and both are removed, in one step, if they were put in this life of the server."""
+        return await self._run(self._commands.take(key, other))
 
     async def put(self, key: str, value: bytes, expires_at: float) -> None:
         """Keep ``value`` until ``expires_at``."""
-        await self.put_many(((key, value, expires_at),))
+        await self._run(self._commands.put_many(((key, value, expires_at),)))
+
+    async def put_if_absent(self, key: str, value: bytes, expires_at: float) -> bytes:
+        """Keep ``value`` unless there is one, in one step; returns the one that is there afterwards."""
+        return await self._run(self._commands.put_if_absent(key, value, expires_at))
 
     async def put_many(self, entries: Sequence[Entry]) -> None:
         """Keep them all, in one exchange."""
-        now = self._clock()
-        packed = [(value_name(key), pack_entry(value, end), expiry_of(end, now)) for key, value, end in entries]
-        async with self._connected() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name, entry, expiry in packed:
-                if expiry is None:
-                    pipeline.delete(name)
-                else:
-                    pipeline.set(name, entry, **expiry)
-            await pipeline.execute()
+        await self._run(self._commands.put_many(entries))
 
     async def remove(self, key: str, other: str | None = None) -> None:
         """Forget the values under ``key`` and ``other``."""
-        async with self._connected() as client:
-            pipeline = client.pipeline(transaction=False)
-            pipeline.delete(value_name(key))
-            if other is not None:
-                pipeline.delete(value_name(other))
-            await pipeline.execute()
+        await self._run(self._commands.remove(key, other))
 
     async def add_once(self, key: str, expires_at: float) -> bool:
         """Set a mark; True only if there is none. Raises `StoreError` where the server may drop marks early."""
-        expiry = expiry_of(expires_at, self._clock())
-        if expiry is None:
-            return False
-        async with self._connected() as client:
-            await self._check_marks(client)
-            if not self.access.wait:
-                return await client.set(mark_name(key), b"1", nx=True, **expiry) is True
-            pipeline = client.pipeline(transaction=False).set(mark_name(key), b"1", nx=True, **expiry)
-            added, reached = await pipeline.wait(self.access.wait, max(1, int(self.access.timeout_s * 500))).execute()
-        if added and reached < self.access.wait:
-            raise StoreError(f"{reached} of {self.access.wait} replicas acknowledged a mark in time")
-        return added is True
+        return await self._run(self._commands.add_once(key, expires_at))
+
+    async def continuity(self) -> Continuity:
+        """Whether the store is still what it was; see `resumption.session.stores.store.Continuity`."""
+        return await self._run(self._commands.continuity())
+
+    async def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
+        """Some of the values whose keys begin with ``prefix``, ``limit`` at most."""
+        return await self._run(self._commands.entries(prefix, limit))
+
+    async def clear(self, prefix: str) -> int:
+        """Drop the values whose keys begin with ``prefix``. Returns how many there were."""
+        return await self._run(self._commands.clear(prefix))
+
+    async def describe(self) -> dict[str, object]:
+        """Facts for operators, of one of the primaries."""
+        return await self._run(self._commands.describe())
 
     async def close(self) -> None:
         """Close the connections."""
@@ -126,30 +98,37 @@ class AsyncRedisStore:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Any]:
-        """The client; whatever is wrong with it or with what it is told leaves as a `StoreError`."""
+    async def _run(self, steps: Steps[T]) -> T:
+        """Make an operation; whatever is wrong with the server or with what it is told leaves as a `StoreError`."""
         if self._is_closed:
             raise StoreError("the store is closed")
         try:
-            if self._client is None:
-                self._client = _client(self.access)
-            yield self._client
+            client = self._client
+            if client is None:
+                client = self._client = _client(self.access)
+            if self.access.kind == "cluster":  # that several calls find the nodes at once costs some their connections
+                await client.initialize()
+            request = next(steps)
+            while True:
+                request = steps.send(await self._ask(client, request))
+        except StopIteration as end:
+            result: T = end.value
+            return result
         except (RedisError, OSError, ValueError, KeyError, TypeError) as error:
             raise trouble(error) from error
 
-    async def _check_marks(self, client: Any) -> None:
-        now = time.monotonic()
-        if self._marks_checked_at is not None and now < self._marks_checked_at + CHECK_EVERY_S:
-            return
-        if self._is_cluster:
-            answer = await client.info("memory", target_nodes=RedisCluster.PRIMARIES)
-            infos = list(answer.values()) if all(isinstance(value, dict) for value in answer.values()) else [answer]
-        else:
-            infos = [await client.info("memory")]
-        if not keeps_marks(infos):
-            raise StoreError(MAY_EVICT)
-        self._marks_checked_at = now
+    async def _ask(self, client: Any, request: Request) -> list[Any]:
+        """The answers to what an operation wants to know."""
+        if request is NODES:
+            return sentinels_of(client, self.access.kind)
+        if len(request.commands) == 1:
+            where = {} if request.node is None else {"target_nodes": request.node}
+            return [await client.execute_command(*request.commands[0], **where)]
+        pipeline = client.pipeline(transaction=False)
+        for command in request.commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = await pipeline.execute()
+        return answers
 
 
 def _client(access: RedisAccess) -> Any:

@@ -5,6 +5,9 @@ write-ahead mode without a disk flush per change: after a power failure the newe
 their owners a full handshake, and the file is intact. A change waits for other writers at most ``busy_timeout_s``, then
 raises `StoreError`, as it does for every other trouble with the file.
 
+What an older copy of the file would bring back is not taken again: `resumption.session.stores.sqlite_life` tells it
+from the file. It can still be got: what may be used more than once loses nothing.
+
 Where the file lies and how it is shared is `resumption.session.stores.sqlite_file`'s affair.
 """
 
@@ -14,13 +17,14 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session.stores.addresses import Options, parse_local
 from resumption.session.stores.sqlite_file import Layout, SQLiteFile, count
+from resumption.session.stores.sqlite_life import LIFE_TABLE, FileLife
 from resumption.session.stores.store import Continuity, Entry, StoredEntry
 
 __all__ = ["SQLiteStore"]
@@ -31,14 +35,14 @@ _OPTIONS: Options = {"max_entries": int, "max_marks": int, "max_bytes": int, "bu
 _LAYOUT = Layout(
     "session store",
     0x52534D50,  # "RSMP"
-    2,
-    """
-CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, value BLOB NOT NULL, expires_at REAL NOT NULL);
+    3,
+    LIFE_TABLE
+    + """
+CREATE TABLE IF NOT EXISTS records
+    (key TEXT PRIMARY KEY, value BLOB NOT NULL, expires_at REAL NOT NULL, life INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS records_by_expiry ON records (expires_at);
 CREATE TABLE IF NOT EXISTS marks (key TEXT PRIMARY KEY, expires_at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS marks_by_expiry ON marks (expires_at);
-CREATE TABLE IF NOT EXISTS identity (token BLOB NOT NULL);
-INSERT INTO identity SELECT randomblob(16) WHERE NOT EXISTS (SELECT 1 FROM identity);
 """,
 )
 _PAUSE_S = 0.0001  # between two looks at whether another writer is done
@@ -46,10 +50,13 @@ _SWEEP_EVERY = 32  # insertions between two sweeps
 _SWEPT_AT_ONCE = 128  # expired entries per sweep: more than came in since the last, so they do not pile up
 
 _GET = "SELECT key, value, expires_at FROM records WHERE key IN (?, ?) AND expires_at > ?"
-_TAKE = "DELETE FROM records WHERE key IN (?, ?) RETURNING key, value, expires_at"
+_MAY_BE_TAKEN = (
+    "SELECT 1 FROM records WHERE key IN (?, ?) AND expires_at > ? AND life = (SELECT number FROM life) LIMIT 1"
+)
+_TAKE = "DELETE FROM records WHERE key IN (?, ?) RETURNING key, value, expires_at, life"
 _PUT = (
-    "INSERT INTO records (key, value, expires_at) VALUES (?, ?, ?) "
-    "ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at"
+    "INSERT INTO records (key, value, expires_at, life) SELECT ?, ?, ?, number FROM life WHERE true "
+    "ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at, life = excluded.life"
 )
 _PUT_IF_ABSENT = f"{_PUT} WHERE records.expires_at <= ?"
 _REMOVE = "DELETE FROM records WHERE key IN (?, ?)"
@@ -71,8 +78,6 @@ _LIST = (
 _CLEAR = "DELETE FROM records WHERE substr(key, 1, length(?)) = ?"
 _COUNT_RECORDS = "SELECT count(*) FROM records"
 _COUNT_MARKS = "SELECT count(*) FROM marks"
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SQLiteStore(SQLiteFile):
@@ -106,6 +111,7 @@ class SQLiteStore(SQLiteFile):
         self._until_count = 1  # insertions of this process until it counts the values
         self._mark_room = 0  # marks that this process may set until it counts them
         self._until_sweep = _SWEEP_EVERY
+        self._life = FileLife(self._path)
         with self._lock:
             self._connect()
 
@@ -125,13 +131,17 @@ class SQLiteStore(SQLiteFile):
         return _pick(rows, key, now)
 
     def take(self, key: str, other: str | None = None) -> bytes | None:
-        """As `get`, and both are removed, in one step. Keys that are not there cost no write lock."""
+        """As `get`, and both are removed, in one step, if they were put in this life of the file. Keys that are not
+        there cost no write lock."""
         now = self._clock()
         with self._connected() as connection:
-            if not connection.execute(_GET, (key, other, now)).fetchall():
+            if not connection.execute(_MAY_BE_TAKEN, (key, other, now)).fetchall():
                 return None
-            rows = self._change(connection, _TAKE, (key, other)).fetchall()
-        return _pick(rows, key, now)
+            with self._transaction(connection):
+                rows = connection.execute(_TAKE, (key, other)).fetchall()
+                life = self._life.count_taking(connection, self._opened)
+            self._life.taken()
+        return _pick([row[:3] for row in rows if row[3] == life], key, now)
 
     def put(self, key: str, value: bytes, expires_at: float) -> None:
         """Keep ``value`` until ``expires_at``. Now and then this also sweeps out a batch of what has expired."""
@@ -160,18 +170,11 @@ class SQLiteStore(SQLiteFile):
         for _, value, _ in entries:
             _check_length(value)
         now = self._clock()
-        with self._connected() as connection:
-            self._change(connection, "BEGIN IMMEDIATE")
-            try:
-                for key, value, expires_at in entries:
-                    self._insert(connection, key, value, expires_at, now)
-                self._sweep(connection, now)
-                self._bound(connection, len(entries))
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        with self._connected() as connection, self._transaction(connection):
+            for key, value, expires_at in entries:
+                self._insert(connection, key, value, expires_at, now)
+            self._sweep(connection, now)
+            self._bound(connection, len(entries))
 
     def remove(self, key: str, other: str | None = None) -> None:
         """Forget the values under ``key`` and ``other``."""
@@ -196,9 +199,9 @@ class SQLiteStore(SQLiteFile):
         """Whether the store is still what it was: this file and no copy of it, on a machine that has not gone down
         (which may have cost the newest marks: no change waits for the disk)."""
         with self._connected() as connection:
-            (token,) = connection.execute("SELECT token FROM identity").fetchone()
-            device, number = self._opened
-        return Continuity(identity=f"{token.hex()} {device}:{number} {_boot_id()}", evicted=0, keeps_marks=True)
+            self._go_on(connection)
+            (token,) = connection.execute("SELECT token FROM life").fetchone()
+        return Continuity(identity=token.hex(), evicted=0, keeps_marks=True)
 
     def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
         """Some of the values whose keys begin with ``prefix``, ``limit`` at most, those that end first."""
@@ -235,6 +238,36 @@ class SQLiteStore(SQLiteFile):
             return count(connection, _COUNT_RECORDS)
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open the file, and begin its next life if it is not what it was."""
+        connection = super()._connect()
+        try:
+            self._go_on(connection)
+        except sqlite3.Error as error:
+            self._disconnect()  # or the next call would go on with a life that is over
+            raise StoreError(f"the session store {self._path.name} cannot begin its next life: {error}") from error
+        except BaseException:
+            self._disconnect()
+            raise
+        return connection
+
+    def _go_on(self, connection: sqlite3.Connection) -> None:
+        if not self._life.goes_on(connection, self._opened):
+            with self._transaction(connection):
+                if not self._life.goes_on(connection, self._opened):  # nobody was quicker
+                    self._life.begin(connection, self._opened)
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        self._change(connection, "BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
     def _change(
         self, connection: sqlite3.Connection, statement: str, values: tuple[object, ...] = ()
@@ -282,14 +315,6 @@ class SQLiteStore(SQLiteFile):
             self._until_sweep = _SWEEP_EVERY
             self._change(connection, _SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
             self._change(connection, _SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
-
-
-def _boot_id() -> str:
-    """What tells one start of this machine from another, where the system says so."""
-    try:
-        return _BOOT_ID.read_text("ascii").strip()
-    except (OSError, ValueError):
-        return ""
 
 
 def _check_length(value: bytes) -> None:

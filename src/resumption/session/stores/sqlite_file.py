@@ -97,12 +97,17 @@ class SQLiteFile:
         """The connection to the file that is at the path now."""
         connection = self._connection
         if connection is not None:
-            with suppress(FileNotFoundError):
-                facts = self._path.stat()
-                if (facts.st_dev, facts.st_ino) == self._opened:
-                    return connection
+            if self._is_on_path():
+                return connection
             self._disconnect()
         return self._connect()
+
+    def _is_on_path(self) -> bool:
+        try:
+            facts = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return (facts.st_dev, facts.st_ino) == self._opened
 
     def _connect(self) -> sqlite3.Connection:
         """Open the file for this process, trying again while other processes are busy setting it up."""
@@ -112,7 +117,11 @@ class SQLiteFile:
                 self._connection, self._opened = _open_file(
                     self._path, self._layout, self._busy_timeout_s, self._max_bytes
                 )
-                return self._connection
+                if self._is_on_path():
+                    return self._connection
+                self._disconnect()  # replaced just now: nobody knows which of the two this is
+                if time.monotonic() > deadline:
+                    raise StoreError(f"the {self._layout.what} {self._path.name} is replaced again and again")
             except (sqlite3.Error, OSError) as error:
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
                 if code != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
@@ -145,7 +154,7 @@ def _open_file(
 ) -> tuple[sqlite3.Connection, tuple[int, int]]:
     """A connection to a store file that is private, ours, and set up; and the file's device and number.
 
-    If the file is replaced just now, these are those of the one before: the next call opens it anew.
+    If the file is replaced just now, these may be those of the one before: look again.
     """
     with _making:  # closing a file while another thread has SQLite open on it would drop SQLite's locks
         with suppress(FileExistsError):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
+from hashlib import sha256
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -38,6 +39,7 @@ _OVERHEAD = _HEAD_LENGTH + _TAG_LENGTH + 1  # the one byte marks where the paddi
 _RECORD_LENGTHS = (512, 1024, 2048, 4096, 8192, LONGEST_PLAINTEXT + _OVERHEAD)
 _LENGTHS_ACCEPTED = frozenset(_RECORD_LENGTHS)
 _LONGEST_SESSION_ID = 255
+_TAG_DIGITS = 4  # hexadecimal: 65,536 tags for the 16,384 slots of a Redis cluster, and nothing to know an id by
 
 
 class SealedRecord(NamedTuple):
@@ -113,7 +115,8 @@ class RecordSealer:
         return None
 
     def _store_key(self, keys: GenerationKeys, session_id: bytes, partition: bytes) -> str:
-        return self._prefix + keys.index.digest(len(partition).to_bytes(2, "big") + partition + session_id).hex()
+        named = len(partition).to_bytes(2, "big") + partition + session_id
+        return f"{self._prefix}{{{sha256(named).hexdigest()[:_TAG_DIGITS]}}}{keys.index.digest(named).hex()}"
 
 
 def _associated_data(head: bytes, key: str, partition: bytes) -> bytes:
