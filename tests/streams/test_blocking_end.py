@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from resumption.errors import AlertReceived, ConnectionFailed, UnexpectedEOF, UsageError, WantRead
+from resumption.errors import AlertReceived, ConnectionFailed, PeerError, UnexpectedEOF, UsageError, WantRead, WantWrite
 from resumption.handshake.events import PeerClosed
 from resumption.streams.blocking import Stream
-from resumption.streams.driver import HARVEST_LIMIT
+from resumption.streams.driver import DROP_LIMIT, HARVEST_LIMIT
 from tests.streams.conftest import Spawn
 from tests.streams.world import Quiet, Shelf, Wire, World, records
 
@@ -232,6 +234,28 @@ def test_a_server_empties_the_socket_so_that_closing_resets_nothing(world: World
     assert heard_goodbye(wire)
 
 
+@pytest.mark.parametrize("size", [HARVEST_LIMIT * 3, DROP_LIMIT * 2])
+def test_a_server_drops_so_much_and_no_more(world: World, size: int) -> None:
+    wire = Wire(world.client())
+    wire.inbox += wire.peer.data_to_send()
+    server = Stream(wire, world.server())
+    server.do_handshake()
+    wire.inbox += bytes(size)
+    server.close()
+    assert len(wire.inbox) == max(0, size - DROP_LIMIT)
+
+
+def test_what_follows_a_hello_that_is_refused_does_not_destroy_the_alert(world: World) -> None:
+    wire = Wire(world.client())
+    wire.inbox += b"GET / HTTP/1.1\r\n" + bytes(1000)
+    server = Stream(wire, world.server())
+    with pytest.raises(PeerError):
+        server.do_handshake()
+    assert wire.inbox
+    server.close()
+    assert not wire.inbox
+
+
 # --- one direction ---------------------------------------------------------------------------------------------------
 
 
@@ -348,6 +372,27 @@ def test_closing_with_bytes_unread_does_not_destroy_what_was_sent_last(
     server.sendall(b"answer")
     server.close()  # with the client's close_notify unread
     assert client.read_all() == b"answer"
+
+
+def test_an_answer_to_an_upload_that_nobody_read_arrives_whole(pair: Callable[..., tuple[Stream, Stream]]) -> None:
+    """The end of the answer is still in the sender's socket when that is closed: a reset would destroy it."""
+    client, server = pair()
+    client.sendall(b"an upload " * 20_000)
+    assert server.recv()
+    server.settimeout(0)
+    sent = 0
+    with contextlib.suppress(WantWrite):
+        while True:
+            server.sendall(bytes(4000))
+            sent += 4000
+    server.settimeout(30)
+    receiver = threading.Thread(target=lambda: answers.append(client.read_all()))
+    answers: list[bytes] = []
+    receiver.start()
+    server.sendall(bytes(4000))  # what was interrupted
+    server.close()
+    receiver.join(30)
+    assert [len(answer) for answer in answers] == [sent + 4000]
 
 
 def test_two_streams_unwrap_each_other(pair: Callable[..., tuple[Stream, Stream]], spawn: Spawn) -> None:

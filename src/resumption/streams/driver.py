@@ -23,10 +23,13 @@ from resumption.streams.pump import SEND_CHUNK, Pump, body_length
 from resumption.streams.sockets import TimedSocket
 from resumption.wire.records import RECORD_HEADER_LENGTH
 
-__all__ = ["HARVEST_LIMIT", "Driver"]
+__all__ = ["DROP_LIMIT", "HARVEST_LIMIT", "Driver"]
 
 #: Bytes that are read at most, without waiting, before the socket is closed: tickets may be among them.
 HARVEST_LIMIT = 1 << 14
+
+#: Bytes that are thrown away at most, without waiting, before the socket is closed.
+DROP_LIMIT = 1 << 20
 
 _ASIDE = 1 << 12  # a writable socket takes this much without waiting
 
@@ -272,10 +275,10 @@ class Driver(Face):
         try:
             if self._sending in free and (self._ready or self._pump.failure is not None):
                 self._say_goodbye(wait_s)
-            if self._reading in free and self._ready:
-                if harvest and not self._connection.is_server:
+            if self._reading in free:
+                if self._ready and harvest and not self._connection.is_server:
                     self._read_what_is_there()
-                else:
+                elif self._ready or self._pump.failure is not None:
                     self._drop_what_is_there()
             if len(free) < len(locks):
                 with contextlib.suppress(OSError):  # the other end is gone already
@@ -313,9 +316,11 @@ class Driver(Face):
 
     def _drop_what_is_there(self) -> None:
         """Empty the socket, as far as the limit goes: closing it with bytes unread would reset the connection, and that
-        can destroy what was sent last."""
+        can destroy what was sent last, be it the end of an answer or an alert."""
+        left = DROP_LIMIT
         with contextlib.suppress(OSError):
-            self._socket.receive_now(HARVEST_LIMIT)
+            while left > 0 and (data := self._socket.receive_now(HARVEST_LIMIT)):
+                left -= len(data)
 
     def _release(self) -> None:
         with self._engine:
