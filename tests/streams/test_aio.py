@@ -17,6 +17,7 @@ from resumption.errors import (
 from resumption.handshake.events import PeerClosed
 from resumption.streams import aio
 from resumption.streams.aio import AsyncStream
+from resumption.streams.link import READ_HIGH
 from resumption.streams.pump import SEND_CHUNK
 from tests.streams.loops import Line, connect, turns
 from tests.streams.world import Quiet, Shelf, World, tcp_pair
@@ -429,6 +430,23 @@ async def test_closing_that_is_cancelled_drops_everything(ends: Ends) -> None:
     with pytest.raises(asyncio.CancelledError):
         await closing
     assert line.aborted
+
+
+async def test_an_answer_to_an_upload_that_nobody_read_arrives_whole(world: World) -> None:
+    """The end of the answer is still in the sender's socket when that is closed: a reset would destroy it."""
+    client, server = await open_pair(world)
+    sock = server.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
+    while not server.link.is_paused:
+        await client.sendall(b"an upload " * 100)
+        await asyncio.sleep(0)
+    await client.sendall(b"the end of it")
+    answer = bytes(READ_HIGH + 100_000)
+    async with asyncio.timeout(LIMIT_S):
+        await server.sendall(answer)
+        await server.close()
+        assert len(await client.read_all()) == len(answer)
+    client.abort()
 
 
 async def test_closing_before_and_in_the_handshake_says_nothing(world: World) -> None:

@@ -348,6 +348,7 @@ class AsyncStream(Face):
         if pump.is_complete or pump.connection.error is not None:
             self._connection.close()
             self._link.write(pump.take_output())
+        self._link.drop_unread()
         transport.close()
 
     def abort(self) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import threading
 from concurrent.futures import Executor
 from typing import Any, cast
@@ -32,6 +33,9 @@ READ_HIGH = 1 << 18
 
 #: Bytes that are taken from a socket at a time.
 RECEIVE_SIZE = 1 << 18
+
+#: Bytes that are thrown away at most before the transport is closed.
+DROP_LIMIT = 1 << 20
 
 _log = logging.getLogger("resumption.streams")
 
@@ -196,6 +200,23 @@ class Link(asyncio.BufferedProtocol):
                 transport.pause_reading()
             else:
                 transport.resume_reading()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the transport does not read, so that bytes from the peer may wait in the socket."""
+        return self._paused
+
+    def drop_unread(self) -> None:
+        """Empty the socket, if the transport has paused: closing it with bytes unread would reset the connection, and
+        that can destroy what was sent last."""
+        sock = self.transport.get_extra_info("socket") if self.transport is not None and self._paused else None
+        if sock is None:
+            return
+        with contextlib.suppress(OSError), socket.fromfd(sock.fileno(), sock.family, sock.type) as copy:
+            copy.setblocking(False)
+            left = DROP_LIMIT
+            while left > 0 and (count := copy.recv_into(_buffer.view)):
+                left -= count
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
