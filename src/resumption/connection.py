@@ -279,8 +279,10 @@ class Connection(Engine):
         if self._references > 0:
             return
         self._freed = True
-        self._drop_lent()
-        self._drop_session()
+        if self._lent or self._shown:
+            self._drop_lent()
+        if self._session is not None:
+            self._drop_session()
         self._state = None
         self._question = None
 

@@ -11,7 +11,7 @@ handshake a key block and two Finished, 8 HMACs of which none starts from the ke
 from __future__ import annotations
 
 from hmac import compare_digest
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from resumption.crypto.hashes import HashFacts, HmacKey
 from resumption.crypto.suites import SuiteFacts
@@ -65,11 +65,10 @@ def prf(key: HmacKey, seed: bytes, length: int) -> bytes:
     return block[:length]
 
 
-def _check_finished(expected: bytes, received: bytes, whose: str) -> None:
-    if len(received) != len(expected):
-        raise DecodeError(f"the {whose}'s Finished has {len(received)} bytes instead of {len(expected)}")
-    if not compare_digest(expected, received):
-        raise DecryptError(f"the {whose}'s Finished does not verify")
+def _refuse_finished(received: bytes, whose: str) -> NoReturn:
+    if len(received) != VERIFY_DATA_LENGTH:
+        raise DecodeError(f"the {whose}'s Finished has {len(received)} bytes instead of {VERIFY_DATA_LENGTH}")
+    raise DecryptError(f"the {whose}'s Finished does not verify")
 
 
 class MasterSecret12:
@@ -125,11 +124,13 @@ class MasterSecret12:
 
     def check_client_finished(self, transcript_hash: bytes, received: bytes) -> None:
         """Check the client's Finished in constant time. Raises `DecryptError`, or `DecodeError` for another length."""
-        _check_finished(self.client_verify_data(transcript_hash), received, "client")
+        if not compare_digest(self.client_verify_data(transcript_hash), received):
+            _refuse_finished(received, "client")
 
     def check_server_finished(self, transcript_hash: bytes, received: bytes) -> None:
         """Check the server's Finished in constant time. Raises `DecryptError`, or `DecodeError` for another length."""
-        _check_finished(self.server_verify_data(transcript_hash), received, "server")
+        if not compare_digest(self.server_verify_data(transcript_hash), received):
+            _refuse_finished(received, "server")
 
     def exporter(
         self, label: bytes, client_random: bytes, server_random: bytes, context: bytes | None, length: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from resumption.constants import ExtensionType, NamedGroup, ProtocolVersion, name_of
 from resumption.crypto.certificates import is_rsassa_pss, public_key_of
@@ -64,6 +64,7 @@ _POINT_FORMATS = int(ExtensionType.ec_point_formats)
 _STATUS_REQUEST = int(ExtensionType.status_request)
 _TIMESTAMPS = int(ExtensionType.signed_certificate_timestamp)
 _EMS_FLAG = 1  # bit 0 of a session's flags
+_UNCOMPRESSED = b"\x01\x00"  # ec_point_formats that list nothing else
 
 # What a TLS 1.2 ServerHello may answer; extensions of TLS 1.3 do not belong there. Nor does supported_groups, but there
 # are load balancers that send it: other clients pass over it, and so does this one.
@@ -97,24 +98,24 @@ def on_server_hello(
     if message.legacy_compression_method != 0:
         raise IllegalParameter("the server chose a compression method")
     received = message.extensions
-    for number in received:
-        if number not in offered.hello.extensions:
-            raise UnsupportedExtension(f"the ServerHello answers {name_of(ExtensionType, number)}, never offered")
-        if number not in _SERVER_HELLO_EXTENSIONS:
-            raise IllegalParameter(f"{name_of(ExtensionType, number)} does not belong in a TLS 1.2 ServerHello")
-    _check_renegotiation(received)
+    kinds = received.keys()
+    if not (kinds <= offered.hello.extensions.keys() and kinds <= _SERVER_HELLO_EXTENSIONS):
+        _refuse_extensions(offered, received)
+    if received.get(_RENEGOTIATION_INFO) != b"\0":  # an empty renegotiated_connection
+        _check_renegotiation(received)
     alpn = None
     if _ALPN in received:
         alpn = extensions.parse_alpn_server(received[_ALPN])
         if alpn not in offered.config.alpn:
             raise IllegalParameter("the server chose an application protocol that was not offered")
-    if _EMS in received:
+    if received.get(_EMS):
         extensions.parse_extended_master_secret(received[_EMS])
-    if _SERVER_NAME in received:
+    if received.get(_SERVER_NAME):
         extensions.parse_server_name_server(received[_SERVER_NAME])
     if received.get(_SESSION_TICKET):
         raise DecodeError("the session_ticket extension of a ServerHello is empty")
-    if _POINT_FORMATS in received and 0 not in extensions.parse_ec_point_formats(received[_POINT_FORMATS]):
+    formats = received.get(_POINT_FORMATS, _UNCOMPRESSED)
+    if formats != _UNCOMPRESSED and 0 not in extensions.parse_ec_point_formats(formats):
         raise IllegalParameter("the server does not support uncompressed points")
     scts: tuple[bytes, ...] = ()
     if received.get(_STATUS_REQUEST):
@@ -157,6 +158,16 @@ def on_server_hello(
     data = facts_of_connection(hellos, before.peer_chain, before)
     progress = Progress(hellos, Transcript(suite.hash, hello_raw, raw), master, hellos.keys(master), data, True)
     return ExpectTicket(progress) if hellos.ticket_promised else ExpectChangeCipherSpec(progress)
+
+
+def _refuse_extensions(offered: Offered, received: dict[int, bytes]) -> NoReturn:
+    """Say which of the extensions does not belong there."""
+    for number in received:
+        if number not in offered.hello.extensions:
+            raise UnsupportedExtension(f"the ServerHello answers {name_of(ExtensionType, number)}, never offered")
+        if number not in _SERVER_HELLO_EXTENSIONS:
+            break
+    raise IllegalParameter(f"{name_of(ExtensionType, number)} does not belong in a TLS 1.2 ServerHello")
 
 
 def _check_renegotiation(received: dict[int, bytes]) -> None:

@@ -75,6 +75,18 @@ def facts_of_connection(hellos: Hellos, chain: tuple[bytes, ...], before: Sessio
     """The facts of this connection; who the peer is comes from the session when it was resumed."""
     offered = hellos.offered
     config = offered.config
+    flags = _EMS_FLAG if hellos.extended_master_secret else 0
+    if (
+        before is not None
+        and before.role == "client"  # of our own making: it says of all else what would be said here
+        and before.flags == flags
+        and before.alpn == hellos.alpn
+        and before.max_fragment_mode == hellos.max_fragment_mode
+        and before.id_context == config.id_context
+        and before.policy_epoch == config.policy_epoch
+        and (not hellos.acknowledged_name or before.hostname == offered.server_name)
+    ):
+        return before
     now = config.clock()
     verified = config.trust is not None
     if before is not None:
@@ -94,7 +106,7 @@ def facts_of_connection(hellos: Hellos, chain: tuple[bytes, ...], before: Sessio
         verify_result=before.verify_result if before is not None else (0 if verified else 1),
         hostname=offered.server_name if hellos.acknowledged_name else (before.hostname if before else None),
         ticket=before.ticket if before is not None else b"",
-        flags=_EMS_FLAG if hellos.extended_master_secret else 0,
+        flags=flags,
         alpn=hellos.alpn,
         max_fragment_mode=hellos.max_fragment_mode,
         group=before.group if before is not None else 0,

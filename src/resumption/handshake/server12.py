@@ -133,7 +133,7 @@ def _judge(choice: Choice, session: Session, mechanism: Mechanism, out: Output) 
         extended_master_secret=choice.extended_master_secret,
         max_fragment_mode=asked_mode(facts),
     )
-    now, resumable = config.clock(), session.is_resumable or mechanism is Mechanism.TICKET_12
+    now, resumable = config.clock(), mechanism is Mechanism.TICKET_12 or session.is_resumable
     verdict = eligible(session.data, secret, config.policy, offer, now, resumable=resumable)
     if verdict.reason is None and config.looks_again and not still_acceptable(config, session, now, out):
         verdict = eligible(session.data, secret, config.policy, offer, now, resumable=resumable, revalidated=False)
