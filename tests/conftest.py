@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.pki import Pki
 
 # The machines that run this are shared: how long an example takes says nothing about the code.
-settings.register_profile("resumption", deadline=None)
+settings.register_profile("resumption", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("resumption")
 
 
