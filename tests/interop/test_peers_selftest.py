@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 
@@ -245,6 +247,28 @@ def test_a_process_that_does_not_end_is_ended() -> None:
 def test_a_program_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(FileNotFoundError):
         Process(["/nowhere/openssl"])
+
+
+def test_what_a_program_wrote_last_is_read_although_the_terminal_said_that_nobody_writes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when the reader is put to sleep between the kernel's look for bytes and its look for writers."""
+    read = os.read
+    refused: list[int] = []
+
+    def at_a_bad_moment(descriptor: int, size: int) -> bytes:
+        if not refused and threading.current_thread().name.startswith("output of"):
+            refused.append(descriptor)
+            raise OSError(errno.EIO, "nobody writes")
+        return read(descriptor, size)
+
+    monkeypatch.setattr(os, "read", at_a_bad_moment)
+    process = shell("echo the last words")
+    try:
+        assert process.finish() == 0
+        assert "the last words" in process.output
+    finally:
+        process.stop()
 
 
 def test_the_output_of_the_last_line_is_not_lost() -> None:
