@@ -76,8 +76,8 @@ def check(cache: SessionCache) -> None:
     index = cache._index
     listed = list(cache)
     assert len(listed) == len(cache) == len(set(listed))
-    in_tables = [slot for table in index._tables.values() for slot in table.values()]
-    in_peers = [slot for _, slot in index.peers.entries.values()]
+    in_tables = [session._place for table in index.tables.values() for session in table.values()]
+    in_peers = [session._place for session in index.peers.entries]
     live = [slot for bucket in index._order._buckets.values() for slot in bucket.slots if slot.item is not None]
     assert sorted(map(id, in_tables + in_peers)) == sorted(map(id, live))
     assert {slot.item for slot in live} == set(listed)
@@ -85,8 +85,7 @@ def check(cache: SessionCache) -> None:
     for session in listed:
         assert session in cache
         assert session.holders[cache.holder] == 1
-        slot = index._slot_of(session, session.data)
-        assert slot is not None
+        slot = session._place
         assert slot.item is session
         assert slot.expires_at == session.expires_at
     assert cache.size_bytes == sum(880 + len(s.ticket) + len(s.hostname or "") for s in listed)

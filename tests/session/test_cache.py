@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
+import threading
 import weakref
+from typing import Any
 
 import pytest
 
@@ -374,3 +377,71 @@ def test_a_session_that_ends_while_it_is_linked_leaves_no_trace() -> None:
     session = make()
     cache.resort(session)
     check(cache)
+
+
+def test_a_lookup_that_finds_one_at_its_very_end_looks_again() -> None:
+    """It reads without the lock: what it found may be freed, and displaced by another one, before it is held."""
+    cache = server_cache()
+    gone, here = make(1), make(1)
+    gone.release(MAKER)
+    cache.add(here)
+    index, holder = cache._index, Holder("connection", "1")
+    found: list[Session | None] = [gone, None]
+
+    class Stale:
+        def find(self, version: int, session_id: bytes) -> Session | None:
+            return found.pop(0) if found else index.find(version, session_id)
+
+    stale: Any = Stale()
+    cache._index = stale
+    found[:] = [gone]
+    assert cache.lookup(0x0303, here.id, holder=holder) is here
+    found[:] = [None]
+    assert cache.lookup(0x0303, here.id, holder=holder) is here
+    found[:] = [gone, None]
+    assert cache.lookup(0x0303, here.id, holder=holder) is None
+    found[:] = [gone, gone]
+    assert cache.lookup(0x0303, here.id, holder=holder) is None
+    cache._index = index
+    assert cache.stats.misses == 2
+    assert held(here) == {"test": 1, "cache of server": 1, "connection 1": 2}
+    here.release(holder)
+    here.release(holder)
+
+
+def test_lookups_among_displacements_always_find_one() -> None:
+    """There is always one with this id, another one each time: a lookup beside it never misses."""
+    cache = server_cache(max_size=0)
+    holder, stop = Holder("connection", "1"), threading.Event()
+    problems: list[str] = []
+    first = make(1)
+    session_id = first.id
+    cache.add(first)
+
+    def displace() -> None:
+        for _ in range(3_000):
+            cache.add(one := make(1))
+            one.release(MAKER)
+        stop.set()
+
+    def look() -> None:
+        while not stop.is_set():
+            session = cache.lookup(0x0303, session_id, holder=holder)
+            if session is None or session.is_freed:
+                problems.append("a miss")
+            else:
+                session.release(holder)
+
+    threads = [threading.Thread(target=target) for target in (displace, look, look)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert problems == []
+    assert cache.stats.misses == 0
+    cache.close()

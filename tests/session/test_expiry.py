@@ -124,7 +124,10 @@ def test_handing_over_does_not_touch_what_stays() -> None:
     for number in range(5_000):
         order.add(number, 100 + number / 10)
     for bucket in order._buckets.values():
-        bucket.slots = [Counting(slot.expires_at, slot.item or 0) for slot in bucket.slots]
+        counting = [Counting() for _ in bucket.slots]
+        for one, slot in zip(counting, bucket.slots, strict=True):
+            one.expires_at, one.item = slot.expires_at, slot.item
+        bucket.slots = list(counting)
     assert order.pop_expired(50, 256) == []
     assert looked_at == 0
     assert order.pop_expired(100.05, 256) == [0]

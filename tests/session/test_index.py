@@ -7,9 +7,10 @@ import pytest
 from resumption.errors import ConfigurationError
 from resumption.session.facts import SessionData
 from resumption.session.index import OVERHEAD_BYTES, SessionIndex, WeakOwner, check_limit, content_length
+from resumption.session.ledger import Holder
 from resumption.session.model import Session
 from resumption.session.peers import PeerIndex
-from tests.session.cache_cases import NOW, make, ticket
+from tests.session.cache_cases import MAKER, NOW, make, ticket
 
 
 class Owner:
@@ -26,6 +27,7 @@ class Owner:
 
 
 OWNER = Owner()
+CACHE = Holder("cache", "of the test")
 
 
 def index(max_size: int = 0, max_bytes: int = 0, max_session_bytes: int = 0) -> SessionIndex:
@@ -37,7 +39,7 @@ def index(max_size: int = 0, max_bytes: int = 0, max_session_bytes: int = 0) -> 
 def put(
     where: SessionIndex, session: Session, peer_key: bytes | None = None
 ) -> tuple[Session | None, list[Session], int]:
-    assert session.link(OWNER)
+    assert session.link(OWNER, CACHE) is session.data
     return where.insert(session, session.data, content_length(session.data), peer_key)
 
 
@@ -55,7 +57,7 @@ def test_what_is_put_in_is_found_weighed_and_taken_out() -> None:
         here.detach(session)
         assert not session.is_linked()
     assert (here.size, here.bytes, list(here)) == (0, 0, [])
-    assert here._tables == {}
+    assert here.tables == {}
 
 
 def test_what_is_not_here_is_left_alone() -> None:
@@ -111,6 +113,37 @@ def test_expired_sessions_leave_in_order_and_by_number() -> None:
     here.resort(sessions[3])
     assert here.pop_expired(NOW + 5, 9) == [sessions[0], sessions[3]]
     assert OWNER.reports[-1] == "resort"
+
+
+def test_one_that_ended_in_its_place_is_forgotten_by_whoever_is_told_of_it() -> None:
+    """Somebody gave back the cache's reference, and the cache is about to hear of it: a flush passes over it."""
+    here = index()
+    ended, living = make(1), make(2)
+    data = ended.data
+    for session in (ended, living):
+        put(here, session)
+    ended.release(MAKER)
+    ended.release(CACHE)
+    assert here.pop_expired(None, 9) == [living]
+    assert (here.size, list(here)) == (1, [ended])
+    here.forget(ended, data)
+    here.forget(ended, data)
+    assert (here.size, here.bytes, here.tables) == (0, 0, {})
+
+
+def test_what_is_taken_out_weighs_what_it_weighed() -> None:
+    """Also where sessions of several versions and roles leave together."""
+    here = index()
+    sessions = [make(1, hostname="host"), make(2, version=0x0304), make(3, role="client"), make(4)]
+    for session in sessions:
+        put(here, session)
+    assert here.pop_expired(None, 3) == sessions[:3]
+    assert here.bytes == OVERHEAD_BYTES
+    assert list(here.tables) == [0x0303]
+    sessions[3].timeout = 1
+    here.resort(sessions[3])
+    assert here.pop_expired(None, 3) == [sessions[3]]
+    assert (here.size, here.bytes, here.tables) == (0, 0, {})
 
 
 def test_a_link_does_not_keep_its_owner_alive() -> None:

@@ -315,6 +315,89 @@ def test_anything_can_be_counted() -> None:
     assert one.is_freed
 
 
+@pytest.mark.parametrize("traced", [False, True])
+def test_many_are_given_back_as_one_is(traced: bool) -> None:
+    holder, other = Holder("cache", "all"), Holder("connection", "other")
+    with tracing(traced):
+        alone, shared, twice = (Session.create(data(), SECRET, holder=holder) for _ in range(3))
+        shared.acquire(other)
+        twice.acquire(holder)
+        secret = alone._secret
+        ledger.release_each([alone, shared, twice], holder)
+        assert alone.is_freed
+        assert secret == bytes(len(SECRET))
+        assert shared.holders == {other: 1}
+        assert twice.holders == {holder: 1}
+        assert [step.event for step in alone.life] == (["made", "given back", "wiped"] if traced else [])
+        with pytest.raises(DoubleFreeError, match="cache of all already freed its last reference to session 3f9c41d2"):
+            alone.release(holder)
+        ledger.release_each([shared], other)
+        twice.release(holder)
+
+
+def test_of_many_all_are_given_back_whatever_happens_to_one() -> None:
+    holder = Holder("cache", "all")
+    ended: list[str] = []
+
+    class Loud:
+        def __del__(self) -> None:
+            ended.append("gone")
+
+    sessions = [Session.create(data(), SECRET, holder=holder) for _ in range(4)]
+    sessions[1].release(holder)
+    sessions[3].ex_data["loud"] = Loud()
+    with pytest.raises(DoubleFreeError):
+        ledger.release_each(sessions, holder)
+    assert all(session.is_freed for session in sessions)
+    gc.collect()
+    assert ended == ["gone"]
+
+
+@pytest.mark.parametrize("first", [1, 2])
+@pytest.mark.parametrize("second", [1, 2])
+def test_two_holders_and_what_each_may_do(first: int, second: int) -> None:
+    """Every step from one and two references each, against counting in the head."""
+    a, b, c = (Holder("connection", name) for name in "abc")
+
+    def make() -> Session:
+        one = Session.create(data(), SECRET, holder=a)
+        for _ in range(first - 1):
+            one.acquire(a)
+        for _ in range(second):
+            one.acquire(b)
+        assert one.holders == {a: first, b: second}
+        return one
+
+    def counts(**changes: int) -> dict[Holder, int]:
+        held = {a: first, b: second, c: 0}
+        for name, change in changes.items():
+            held[{"a": a, "b": b, "c": c}[name]] += change
+        return {holder: number for holder, number in held.items() if number}
+
+    for step, expected in (
+        (lambda one: one.acquire(a), counts(a=1)),
+        (lambda one: one.acquire(b), counts(b=1)),
+        (lambda one: one.acquire(c), counts(c=1)),
+        (lambda one: one.release(a), counts(a=-1)),
+        (lambda one: one.release(b), counts(b=-1)),
+        (lambda one: one.transfer(a, b), counts(a=-1, b=1)),
+        (lambda one: one.transfer(b, a), counts(a=1, b=-1)),
+        (lambda one: one.transfer(a, c), counts(a=-1, c=1)),
+        (lambda one: one.transfer(b, c), counts(b=-1, c=1)),
+        (lambda one: one.transfer(a, a), counts()),
+        (lambda one: one.transfer(b, b), counts()),
+    ):
+        one = make()
+        step(one)
+        assert one.holders == expected
+        assert one.references == sum(expected.values())
+        for stranger in {a, b, c} - set(expected):
+            with pytest.raises(ReferenceCountError):
+                one.release(stranger)
+        give_back_all(one)
+        assert one.is_freed
+
+
 # --- threads, forks, finalizers --------------------------------------------------------------------------------------
 
 
@@ -336,11 +419,13 @@ class Meddling(Holder):  # type: ignore[misc]
 def test_a_reference_given_back_while_another_is_taken_is_not_lost() -> None:
     one = Session.create(data(), SECRET)
     one.up_ref()
+    other = Holder("connection", "other")
+    one.acquire(other)
     holder = Meddling("1")
     holder.meddle.append(one.free)
     one.acquire(holder)
-    assert one.holders == {APPLICATION: 1, holder: 1}
-    assert one.references == 2
+    assert one.holders == {APPLICATION: 1, other: 1, holder: 1}
+    assert one.references == 3
     give_back_all(one)
 
 
@@ -377,6 +462,7 @@ def test_a_holder_that_came_while_the_ledger_was_made_compact_stays() -> None:
             return super().__iter__()
 
     one._several = Several(one.holders)
+    one._only = one._second = None
     one.release(APPLICATION)
     assert one.holders == {third: 1}
     one.release(third)

@@ -130,8 +130,15 @@ class History(RuleBasedStateMachine):
             assert session.references == model.total()
             assert session.is_freed is not bool(model.total())
             assert secret == (SECRET if model.total() else bytes(len(SECRET)))
-            # compact whenever there is one holder, also after there were many
-            assert (session._several is not None) == (len(+model) > 1)
+            # compact whenever there is one holder, also after there were many, and while there are two at first
+            if session._several is not None:
+                assert len(+model) > 1
+                assert session._only is session._second is None
+            elif session._second is not None:
+                assert len(+model) == 2
+                assert model[str(session._second)] == 1
+            else:
+                assert len(+model) < 2
 
     def teardown(self) -> None:
         for session in self.sessions:
@@ -286,6 +293,7 @@ def test_one_of_two_caches_gets_the_session() -> None:
 
         def forget(self, session: Session, data: object, /) -> None: ...
 
+    holder = Holder("cache", "one of two")
     for _ in range(50):
         session = Session.create(data(), SECRET)
         caches = (Cache(), Cache())
@@ -293,7 +301,7 @@ def test_one_of_two_caches_gets_the_session() -> None:
 
         def link(cache: Cache, session: Session = session, linked: list[Cache] = linked) -> None:
             try:
-                session.link(cache)
+                session.link(cache, holder)
             except ValueError:
                 return
             linked.append(cache)
@@ -302,4 +310,6 @@ def test_one_of_two_caches_gets_the_session() -> None:
         [owner] = linked
         assert session.is_linked(owner)
         session.unlink(owner)
+        assert session.holders == {APPLICATION: 1, holder: 1}
+        session.release(holder)
         session.free()

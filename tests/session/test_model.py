@@ -18,6 +18,8 @@ from resumption.session.facts import FACT_NAMES, Draft, SessionData
 from resumption.session.model import APPLICATION, Holder, Session
 from tests.session.session_cases import ID, SECRET, Cache, data, give_back_all
 
+CACHE = Holder("cache", "of the test")
+
 
 @pytest.fixture
 def session() -> Iterator[Session]:
@@ -267,7 +269,7 @@ def test_dup_is_a_second_session(session: Session, connection: Holder) -> None:
 
 def test_a_dup_is_in_no_cache(session: Session) -> None:
     owner = Cache()
-    session.link(owner)
+    session.link(owner, CACHE)
     with session.dup() as second:
         assert not second.is_linked()
         second.cipher = 7
@@ -341,7 +343,7 @@ def test_text_and_key_log_line(session: Session) -> None:
 
 def test_in_a_cache_only_time_and_timeout_may_change(session: Session) -> None:
     owner = Cache()
-    assert session.link(owner)
+    assert session.link(owner, CACHE)
     for name, (good, _) in SETTABLE.items():
         if name in ("time", "timeout"):
             setattr(session, name, 50)
@@ -361,25 +363,28 @@ def test_in_a_cache_only_time_and_timeout_may_change(session: Session) -> None:
 
 def test_a_session_is_in_one_cache_at_most(session: Session) -> None:
     first, second = Cache(), Cache()
-    assert session.link(first)
-    assert not session.link(first)
+    assert session.link(first, CACHE)
+    assert not session.link(first, CACHE)
     assert session.is_linked()
     assert session.is_linked(first)
     assert not session.is_linked(second)
     with pytest.raises(SessionError, match="another cache"):
-        session.link(second)
+        session.link(second, CACHE)
     assert not session.unlink(second)
     assert session.is_linked(first)
     assert session.unlink(first)
     assert not session.unlink(first)
-    assert session.link(second)
+    assert session.link(second, CACHE)
     session.unlink(second)
 
 
 def test_a_cache_that_kept_the_link_is_told_of_the_end() -> None:
     owner, one = Cache(), Session.create(data(), SECRET)
-    one.link(owner)
+    one.link(owner, CACHE)
+    assert one.holders == {APPLICATION: 1, CACHE: 1}
     one.free()
+    assert owner.forgotten == []
+    one.release(CACHE)
     assert owner.forgotten == [(one, data())]
     assert not one.is_linked()
 
@@ -432,7 +437,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "release": (APPLICATION,),
     "transfer": (APPLICATION, APPLICATION),
     "is_expired": (0.0,),
-    "link": (Cache(),),
+    "link": (Cache(), CACHE),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from resumption.errors import ReferenceCountError, SessionFreedError
-from resumption.session import ledger
+from resumption.session import traces
 from resumption.session.model import APPLICATION, Holder, Session, tracing
 from tests.session.session_cases import SECRET, data, give_back_all
 
@@ -40,7 +40,7 @@ def test_tracing_is_off_and_then_nothing_is_written(session: Session) -> None:
     session.up_ref().free()
     assert session.life == ()
     assert session._trace is None
-    assert not ledger.is_tracing()
+    assert not traces.is_tracing()
 
 
 def test_a_life_is_told_in_order_and_after_the_end(connection: Holder, cache: Holder) -> None:
@@ -136,7 +136,7 @@ def test_a_life_begins_where_tracing_does() -> None:
 
 
 def test_a_life_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "_MAX_STEPS", 3)
+    monkeypatch.setattr(traces, "MAX_STEPS", 3)
     with tracing(), Session() as one:
         for _ in range(5):
             one.up_ref().free()
@@ -144,22 +144,22 @@ def test_a_life_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tracing_nests_and_switches() -> None:
-    states = [ledger.is_tracing()]
+    states = [traces.is_tracing()]
     with tracing():
-        states.append(ledger.is_tracing())
+        states.append(traces.is_tracing())
         with tracing(False):
-            states.append(ledger.is_tracing())
-        states.append(ledger.is_tracing())
+            states.append(traces.is_tracing())
+        states.append(traces.is_tracing())
     switch = tracing()
-    states.append(ledger.is_tracing())
+    states.append(traces.is_tracing())
     switch.__exit__(None, None, None)
-    states.append(ledger.is_tracing())
+    states.append(traces.is_tracing())
     assert states == [False, True, False, True, True, False]
 
 
 @pytest.mark.parametrize(("value", "expected"), [("1", "True"), ("0", "False"), ("", "False")])
 def test_the_environment_switches_tracing_on(value: str, expected: str) -> None:
-    script = "from resumption.session import ledger; print(ledger.is_tracing())"
+    script = "from resumption.session import traces; print(traces.is_tracing())"
     ran = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "RESUMPTION_TRACE": value}, capture_output=True, text=True
     )
@@ -197,5 +197,5 @@ def test_a_place_is_found_when_the_library_is_all_there_is() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "_getframe", lambda depth: Frame())
-        places.append(ledger._place())
+        places.append(traces.place_of_caller())
     assert places == ["x.py:9"]

@@ -19,11 +19,11 @@ from enum import IntFlag
 from threading import RLock
 from typing import Final
 
-from resumption.errors import SessionError
+from resumption.errors import SessionError, SessionFreedError
 from resumption.session import forking
 from resumption.session.facts import SessionData
 from resumption.session.index import SessionIndex, WeakOwner, check_limit, content_length
-from resumption.session.ledger import APPLICATION, Holder
+from resumption.session.ledger import APPLICATION, Holder, release_each
 from resumption.session.model import Session
 from resumption.session.peers import PeerIndex
 from resumption.session.statistics import SessionStats
@@ -141,8 +141,7 @@ class SessionCache:
 
     def has_id(self, version: int, session_id: bytes) -> bool:
         """Whether a server's lookup would find this id (SSL_has_matching_session_id). Counts nothing."""
-        with self._lock:
-            return self._index.find(version, session_id) is not None
+        return self._index.find(version, session_id) is not None
 
     @property
     def mode(self) -> CacheMode:
@@ -188,27 +187,30 @@ class SessionCache:
 
         `SessionError` if it has no id or is in another cache, `SessionFreedError` after its end.
         """
+        refused = False
         with self._lock:
-            added = session.link(self._link)
-            if added:
-                data = session.data  # read after linking: now its id is final
+            data = session.link(self._link, self.holder)
+            if data is not None:
                 length = content_length(data)
                 if self._closed or not data.session_id or not self._index.admits(length):
-                    session.unlink(self._link)
-                    if data.session_id:
-                        return False
-                    raise SessionError("a session without id cannot be found in a cache: set an id first")
-                displaced, leaving, evicted = self._index.insert(session, data, length, peer_key)
-                session.acquire(self.holder)
+                    refused = session.unlink(self._link)
+                else:
+                    displaced, leaving, evicted = self._index.insert(session, data, length, peer_key)
+        if refused:
+            session.release(self.holder)
+            if data is not None and data.session_id:
+                return False
+            raise SessionError("a session without id cannot be found in a cache: set an id first")
         if self._mode & _UPDATE_TIME:
             self._refresh(session)
-        if added:
-            if displaced is not None:
-                displaced.release(self.holder)
-            if leaving:
-                self.stats.count("cache_full", evicted)
-                _raise(self._let_go(leaving))
-        return added
+        if data is None:
+            return False
+        if displaced is not None:
+            displaced.release(self.holder)
+        if leaving:
+            self.stats.count("cache_full", evicted)
+            _raise(self._let_go(leaving))
+        return True
 
     def lookup(self, version: int, session_id: bytes, *, holder: Holder) -> Session | None:
         """What a server looks up: the session, with a reference for ``holder``; it stays here. Expired ones too.
@@ -217,9 +219,15 @@ class SessionCache:
         """
         if not session_id or self._mode & _NO_INTERNAL_LOOKUP:
             return None
+        session = self._index.find(version, session_id)  # without the lock: a hit needs none, if it is alive
+        if session is not None:
+            try:
+                return session.acquire(holder)
+            except SessionFreedError:  # it has just left; another one may have its id by now
+                pass
         with self._lock:
             session = self._index.find(version, session_id)
-            if session is not None:
+            if session is not None and not session.is_freed:
                 return session.acquire(holder)
         self.stats.count("misses")
         return None
@@ -265,9 +273,8 @@ class SessionCache:
                     session.acquire(holder)
                     break
             peers.touch(peer_key)
-        error = self._tell(dropped + taken) if self.on_remove is not None else None
-        for one in dropped:
-            one.release(self.holder)
+        error = self._tell(dropped + taken)
+        release_each(dropped, self.holder)
         return self._handed_over(session, holder, error)
 
     def peek_for_peer(self, peer_key: bytes) -> int:
@@ -287,7 +294,7 @@ class SessionCache:
         with self._lock:
             found = session if session.is_linked(self._link) else self._index.like(data)
             if found is not None:
-                self._index.detach(found)
+                self._index.forget(found, data if found is session else found.data)
         session.mark_not_resumable("removed from the cache")
         try:
             if self.on_remove is not None:
@@ -420,12 +427,10 @@ class SessionCache:
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Go on. So does the child: its sessions are copies of its own."""
         self._lock.release()
 
-    def after_fork_in_child(self) -> None:
-        """Go on: the child's sessions are copies of its own."""
-        self._lock.release()
+    after_fork_in_child = after_fork_in_parent
 
     # Behind all that.
 
@@ -466,8 +471,7 @@ class SessionCache:
     def _let_go(self, sessions: list[Session]) -> BaseException | None:
         """Tell of each session, and give back its reference. Returns the callback's first error."""
         error = self._tell(sessions)
-        for session in sessions:
-            session.release(self.holder)
+        release_each(sessions, self.holder)
         return error
 
     def _handed_over(self, session: Session | None, holder: Holder, error: BaseException | None) -> Session | None:

@@ -30,13 +30,16 @@ _moment = attrgetter("expires_at")
 
 
 class Slot(Generic[T]):
-    """The place of one item. ``item`` is None once it was taken out."""
+    """The place of one item, None once it was taken out. ``weight`` is whatever the owner wants to remember."""
 
-    __slots__ = ("expires_at", "item")
+    __slots__ = ("expires_at", "item", "weight")
 
-    def __init__(self, expires_at: float, item: T) -> None:
-        self.expires_at = expires_at
-        self.item: T | None = item
+    expires_at: float
+    item: T | None
+    weight: int
+
+
+_new_slot = Slot.__new__
 
 
 class _Bucket(Generic[T]):
@@ -84,9 +87,12 @@ class ExpiryOrder(Generic[T]):
         self._numbers: list[int] = []
         self._empty = 0  # buckets with nothing in them
 
-    def add(self, item: T, expires_at: float) -> Slot[T]:
+    def add(self, item: T, expires_at: float, weight: int = 0) -> Slot[T]:
         """Put ``item`` in. Keep the slot: `discard` wants it. ``expires_at`` may be infinite, not NaN."""
-        slot = Slot(expires_at, item)
+        slot: Slot[T] = _new_slot(Slot)  # 0.1 us less than with an __init__
+        slot.expires_at = expires_at
+        slot.item = item
+        slot.weight = weight
         number = int(expires_at) >> _BUCKET_BITS if expires_at < _FAR else _LAST
         bucket = self._buckets.get(number)
         if bucket is None:
@@ -107,7 +113,8 @@ class ExpiryOrder(Generic[T]):
         if slot.item is None:
             return
         slot.item = None
-        bucket = self._buckets[_bucket_of(slot.expires_at)]
+        expires_at = slot.expires_at
+        bucket = self._buckets[int(expires_at) >> _BUCKET_BITS if expires_at < _FAR else _LAST]
         bucket.live = live = bucket.live - 1
         if live:
             if len(bucket.slots) > 2 * live + _SLACK:

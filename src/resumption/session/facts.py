@@ -17,12 +17,19 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, final
 
-__all__ = ["DER_DEFAULT_TIMEOUT_S", "Draft", "FLAG_EXTENDED_MASTER_SECRET", "NEW_SESSION_TIMEOUT_S", "SessionData"]
+__all__ = [
+    "DER_DEFAULT_TIMEOUT_S",
+    "Draft",
+    "FLAG_EXTENDED_MASTER_SECRET",
+    "NEVER",
+    "NEW_SESSION_TIMEOUT_S",
+    "SessionData",
+]
 
 FLAG_EXTENDED_MASTER_SECRET = 1  # the only session flag that is defined
 NEW_SESSION_TIMEOUT_S = 304  # five minutes and four seconds: what a fresh SSL_SESSION has
 DER_DEFAULT_TIMEOUT_S = 3  # what reading gives when the encoding has no timeout
-_NEVER = 2**63  # a sum of time and timeout that no 64-bit clock reaches
+NEVER = 2**63  # a sum of time and timeout that no 64-bit clock reaches
 
 
 @final
@@ -190,12 +197,12 @@ class SessionData:
     def expires_at(self) -> float:
         """The last moment of validity, seconds since the epoch; infinite when the sum passes 64 bits."""
         end = self.time + self.timeout
-        return end if end < _NEVER else math.inf
+        return end if end < NEVER else math.inf
 
     def is_expired(self, now: float) -> bool:
         """Whether ``now`` (seconds since the epoch) is past the end. The end itself is still valid."""
         end = self.time + self.timeout
-        return now > (end if end < _NEVER else math.inf)
+        return now > (end if end < NEVER else math.inf)
 
 
 class Draft:

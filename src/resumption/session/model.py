@@ -18,16 +18,19 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar, final, overload
 
 from resumption.constants import MAX_ID_CONTEXT_LENGTH, MAX_SECRET_LENGTH, MAX_SESSION_ID_LENGTH
 from resumption.errors import SessionError, SessionFormatError
-from resumption.session import slots
+from resumption.session import slots, traces
 from resumption.session.facts import SessionData
 from resumption.session.formats import der, packed, text
-from resumption.session.ledger import APPLICATION, FIRST_FREE_BIT, Counted, Holder, Step, tracing
+from resumption.session.ledger import APPLICATION, FIRST_FREE_BIT, Counted, Holder
+from resumption.session.traces import Step, place_of_caller, tracing
 
 __all__ = ["APPLICATION", "Holder", "Owner", "Session", "SessionData", "Step", "tracing"]
 
 T = TypeVar("T")
 
 _NOT_RESUMABLE = FIRST_FREE_BIT
+_USUAL_LENGTH = 48  # bytes of a secret: of all in TLS 1.2, and of those with SHA-384
+_ZEROS = bytes(_USUAL_LENGTH)
 
 
 class Owner(Protocol):
@@ -129,19 +132,20 @@ class Session(Counted):
     holders is gone, every use raises `SessionFreedError`. All methods may be called from any thread.
     """
 
-    __slots__ = ("_data", "_ex_data", "_owner", "_secret")
+    __slots__ = ("_data", "_ex_data", "_owner", "_place", "_secret")
 
     _data: SessionData | None
     _secret: bytearray
     _ex_data: dict[Hashable, Any] | None
     _owner: Owner | None
+    _place: Any  # where its owner has it: the owner's own, and nothing while there is no owner
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         """An empty session: made now, timeout 304 s, nothing verified, no id. The application holds it."""
         self._data = SessionData(time=now())
         self._secret = bytearray()
         self._ex_data = None
-        self._owner = None
+        self._owner = self._place = None
         self._begin(APPLICATION)
 
     @classmethod
@@ -156,7 +160,7 @@ class Session(Counted):
         self._data = data
         self._secret = bytearray(secret)
         self._ex_data = None
-        self._owner = None
+        self._owner = self._place = None
         self._begin(holder, event)
         return self
 
@@ -291,7 +295,8 @@ class Session(Counted):
             raise self._freed_error()
         with self._lock:
             self._state |= _NOT_RESUMABLE
-        self.note(reason)
+        if traces.is_on:
+            self.note(reason)
 
     @property
     def is_marked_not_resumable(self) -> bool:
@@ -338,29 +343,33 @@ class Session(Counted):
 
     # Where it is kept.
 
-    def link(self, owner: Owner) -> bool:
-        """Record that ``owner`` keeps it; False if it did already. `SessionError` if another cache does.
+    def link(self, owner: Owner, holder: Holder) -> SessionData | None:
+        """Record that ``owner`` keeps it, with a reference for ``holder``; None if it did already.
 
-        For caches: the owner holds a reference for as long as the link stands, and calls `unlink` before giving it
-        back.
+        Returns its facts, which from now on do not change, but for time and timeout. `SessionError` if another cache
+        keeps it. For caches: `unlink` comes before the reference is given back.
         """
         with self._lock:
-            if self._data is None:
+            data, before = self._data, self._owner
+            if data is None:
                 raise self._freed_error()
-            if self._owner is owner:
-                return False
-            if self._owner is not None:
+            if before is owner:
+                return None
+            if before is not None:
                 raise SessionError(f"{self._describe()} is in another cache already; use dup() to have it in two")
             self._owner = owner
-            return True
+            self._take(holder)
+            if traces.is_on:
+                self._write("taken", holder, place_of_caller(), 1)
+            return data
 
     def unlink(self, owner: Owner) -> bool:
-        """Record that ``owner`` keeps it no more; False if it did not."""
-        with self._lock:
-            if self._owner is not owner:
-                return False
-            self._owner = None
-            return True
+        """Record that ``owner`` keeps it no more; False if it did not. Called under a lock of the owner's."""
+        if self._owner is not owner:  # nobody but the owner undoes its link, so this needs no lock of the session
+            return False
+        self._place = None
+        self._owner = None
+        return True
 
     def is_linked(self, owner: Owner | None = None) -> bool:
         """Whether a cache keeps it; with ``owner``, whether that one does."""
@@ -374,13 +383,14 @@ class Session(Counted):
     def _name(self, tag: bytes) -> str:
         return f"session {tag.hex()}.." if tag else "a session without id"
 
-    def _end(self) -> Callable[[], None] | None:
+    def _end(self) -> tuple[bytes, Callable[[], None] | None]:
         data, ex_data, owner = self._data, self._ex_data, self._owner
         self._data = self._ex_data = self._owner = None  # first: whoever copies the secret looks at it afterwards
         secret = self._secret
-        secret[:] = bytes(len(secret))
+        secret[:] = _ZEROS if len(secret) == _USUAL_LENGTH else bytes(len(secret))
+        tag = data.session_id[:4] if data is not None else b""
         if ex_data is None and (owner is None or data is None):
-            return None
+            return tag, None
 
         def after() -> None:
             nonlocal ex_data
@@ -390,7 +400,7 @@ class Session(Counted):
             if owner is not None and data is not None:
                 owner.forget(self, data)
 
-        return after
+        return tag, after
 
     def __repr__(self) -> str:
         data = self._data

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from resumption.errors import ConfigurationError
-from resumption.session.expiry import Slot
 from resumption.session.model import Session
 from resumption.session.verdicts import TLS_13
 
@@ -36,7 +35,7 @@ class PeerIndex:
         self.max_peers: Final = max_peers
         self.max_per_peer: Final = max_per_peer
         self._peers: OrderedDict[bytes, list[Session]] = OrderedDict()  # the peer that was used last comes last
-        self.entries: dict[Session, tuple[bytes, Slot[Session]]] = {}  # by session: its peer and its slot. To be read
+        self.entries: dict[Session, bytes] = {}  # by session: its peer. To be read
 
     def __contains__(self, session: Session) -> bool:
         return session in self.entries
@@ -53,7 +52,7 @@ class PeerIndex:
         sessions = self._peers.get(peer_key)
         return sessions[-1] if sessions else None
 
-    def add(self, peer_key: bytes, session: Session, slot: Slot[Session]) -> tuple[list[Session], list[Session]]:
+    def add(self, peer_key: bytes, session: Session) -> tuple[list[Session], list[Session]]:
         """Put ``session`` in its place among those of its peer, and make the peer the one used last.
 
         Returns the sessions that have to leave: the TLS 1.2 session that this one supersedes, and those that are too
@@ -70,7 +69,7 @@ class PeerIndex:
         while at and sessions[at - 1].data.time > data.time:
             at -= 1
         sessions.insert(at, session)
-        self.entries[session] = (peer_key, slot)
+        self.entries[session] = peer_key
         surplus = len(sessions) - len(superseded) - self.max_per_peer
         crowded: list[Session] = []
         if surplus > 0:
@@ -84,15 +83,10 @@ class PeerIndex:
         if peer_key in self._peers:
             self._peers.move_to_end(peer_key)
 
-    def move(self, session: Session, slot: Slot[Session]) -> None:
-        """Remember another slot for a session that is here."""
-        self.entries[session] = (self.entries[session][0], slot)
-
-    def remove(self, session: Session) -> Slot[Session]:
-        """Take ``session`` out, which is here. Returns its slot."""
-        peer_key, slot = self.entries.pop(session)
+    def remove(self, session: Session) -> None:
+        """Take ``session`` out, which is here."""
+        peer_key = self.entries.pop(session)
         sessions = self._peers[peer_key]
         sessions.remove(session)
         if not sessions:
             del self._peers[peer_key]
-        return slot
