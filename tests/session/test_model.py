@@ -502,3 +502,4 @@ def test_a_secret_that_is_replaced_while_it_is_read_is_read_again() -> None:
 
     one._secret = Replaced(SECRET)
     assert one.secret == b"another one"
+    one.free()
