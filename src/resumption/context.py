@@ -34,6 +34,7 @@ from resumption.errors import (
 from resumption.handshake.events import NeedSession
 from resumption.ownership import GenerateSessionId, NotResumable, SessionOwner
 from resumption.session.cache import CacheMode, SessionCache
+from resumption.session.early import EarlyData
 from resumption.session.model import Session
 from resumption.session.statistics import ContextStats, SessionStats
 from resumption.session.verdicts import Mechanism, Reason
@@ -133,6 +134,7 @@ class Context(Generic[C]):
             },
             full=counts.full,
             reasons={str(reason): number for reason, number in counts.reasons.items()},
+            early={str(what): number for what, number in counts.early.items()},
         )
 
     @property
@@ -319,6 +321,10 @@ class Context(Generic[C]):
                     },
                 )
         self.sessions.handshake_done(client=not connection.is_server)
+
+    def early_data_decided(self, connection: SessionOwner, early: EarlyData) -> None:
+        """Count it."""
+        self.session_stats.record_early(early)
 
     def connection_failed(self, connection: SessionOwner, error: Error) -> None:
         """In TLS 1.2 a fatal alert ends the session too. RFC 5246, section 7.2.2."""

@@ -15,7 +15,7 @@ from resumption.errors import UnexpectedMessage, UsageError
 from resumption.handshake.early13 import EarlyFlow
 from resumption.handshake.events import EarlyDataReceived
 from resumption.ownership import Host, SessionOwner
-from resumption.session.early import NO_EARLY_DATA, EarlyData
+from resumption.session.early import NO_EARLY_DATA, EarlyData, EarlyState
 
 __all__ = ["EarlyDataOwner"]
 
@@ -126,8 +126,10 @@ class EarlyDataOwner(SessionOwner):
     # What states ask for, as `resumption.handshake.state.Output` has it.
 
     def early_data_is(self, early: EarlyData | EarlyFlow) -> None:
-        """Early data is in play, or it is known what became of it."""
+        """Early data is in play, or it is known what became of it: the context counts that."""
         self._early = early
+        if early.state is not EarlyState.OFFERED and self._host is not None:
+            self._host.early_data_decided(self, self.early_data)
 
     def _forget_handshake(self) -> None:
         super()._forget_handshake()

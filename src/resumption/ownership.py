@@ -21,6 +21,7 @@ from resumption.handshake.credentials import RequestedCertificate, choose_creden
 from resumption.handshake.events import AnswersAtOnce, Event, HandshakeCompleted, HostChosen, SessionIssued
 from resumption.handshake.hello import ClientHelloFacts
 from resumption.psk_callback import KnownPsks, OfferedPsk
+from resumption.session.early import EarlyData
 from resumption.session.model import Holder, Session, SessionData
 from resumption.session.verdicts import Reason, Resumption
 
@@ -66,6 +67,9 @@ class Host(AnswersAtOnce, Protocol):
 
     def handshake_completed(self, connection: SessionOwner) -> None:
         """The handshake is complete; ``connection.resumption`` says how."""
+
+    def early_data_decided(self, connection: SessionOwner, early: EarlyData) -> None:
+        """It is known what becomes of the connection's early data. Not called where there was never a wish for any."""
 
     def connection_failed(self, connection: SessionOwner, error: Error) -> None:
         """A fatal alert was sent or received, or the stream was cut."""

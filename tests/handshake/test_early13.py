@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 
 import pytest
 
+from resumption.adapters.metrics import SessionCollector
 from resumption.config import ServerConfig
 from resumption.connection import Connection
 from resumption.constants import ExtensionType as E
 from resumption.constants import HandshakeType as H
+from resumption.constants import NamedGroup
 from resumption.crypto.protection import PlainOpener, PlainSealer, RecordOpener13, RecordSealer13
 from resumption.crypto.schedule13 import EarlySecret
 from resumption.crypto.suites import SUITES
@@ -36,6 +38,7 @@ from resumption.handshake.events import (
     HandshakeCompleted,
     NeedAdmission,
 )
+from resumption.server_context import ServerContext
 from resumption.session.early import EarlyData, EarlyReason, EarlyState
 from resumption.session.fleet.replay import ReplayRegister
 from resumption.session.model import Session
@@ -738,3 +741,65 @@ def test_a_cleared_connection_knows_of_no_early_data(stage: Stage) -> None:
     client.close()
     client.clear()
     assert client.early_data == EarlyData()
+
+
+# --- counted ---------------------------------------------------------------------------------------------------------
+
+
+def test_both_contexts_count_what_became_of_early_data(world: World) -> None:
+    stage = Stage(world)
+    shared: dict[str, Any] = {"alpn": ("h2",), "tickets": world.tickets}
+    servers = {
+        groups: world.server_context(max_early_data=1_000, replay=stage.register, groups=groups, **shared)
+        for groups in ((int(NamedGroup.x25519), P256), (P256,))
+    }
+    taking, retrying = servers.values()
+    refusing = world.server_context(**shared)
+    clients = world.client_context(alpn=("h2",))
+
+    def visit(server: ServerContext, *, fresh: bool = False) -> bytes:
+        """One connection, all the way; returns its first flight."""
+        client, serving = clients.connection("localhost", fresh=fresh), server.connection()
+        client.send_early_data(REQUEST)
+        flight = client.data_to_send()
+        serving.receive_data(flight)
+        pump(client, serving).check()
+        client.free()
+        serving.free()
+        world.clock.advance(1)
+        return flight
+
+    visit(taking)
+    assert clients.stats().early == {"no-session": 1}
+    flight = visit(taking)
+    assert clients.stats().early == {"no-session": 1, "accepted": 1}
+    assert taking.stats().early == {"accepted": 1}
+    copy = taking.connection()
+    copy.receive_data(flight)
+    copy.free()
+    assert taking.stats().early == {"accepted": 1, "seen": 1}
+    visit(retrying)
+    assert retrying.stats().early == {"retried": 1}
+    assert clients.stats().early == {"no-session": 1, "accepted": 1, "retried": 1}
+    visit(refusing)  # resumes, as all of them have the same ticket keys
+    assert refusing.stats().early == {"off": 1}
+    assert clients.stats().early == {"no-session": 1, "accepted": 1, "retried": 1, "server-rejected": 1}
+    other = world.server_context(alpn=("h2",))
+    client, serving = clients.connection("localhost"), other.connection()
+    visited = clients.connection("localhost", fresh=True)  # for the next ticket
+    pump(visited, visited_server := taking.connection()).check()
+    client.send_early_data(REQUEST)
+    serving.receive_data(client.data_to_send())
+    pump(client, serving).check()
+    for one in (client, serving, visited, visited_server):
+        one.free()
+    assert clients.stats().early["not-resumed"] == 1
+    collected = {
+        (sample.labels["context"], sample.labels["outcome"]): sample.value
+        for family in SessionCollector(refusing).collect()
+        for sample in family.samples
+        if sample.name == "resumption_early_data_total"
+    }
+    assert collected == {(refusing.name, "off"): 1}
+    for context in (*servers.values(), refusing, other, clients):
+        context.close()

@@ -56,6 +56,9 @@ def _families(all_stats: list[ContextStats]) -> Iterator[Metric]:
         "resumption_session_events", "The counters that OpenSSL has, by their names there.", labels=[*names, "event"]
     )
     cached = GaugeMetricFamily("resumption_sessions_cached", "Sessions in the cache of the process.", labels=names)
+    early = CounterMetricFamily(
+        "resumption_early_data", "Early data: accepted, or the reason why not.", labels=[*names, "outcome"]
+    )
     tickets = CounterMetricFamily(
         "resumption_ticket_events", "Tickets that were sealed and opened, or not.", labels=[*names, "event"]
     )
@@ -70,9 +73,11 @@ def _families(all_stats: list[ContextStats]) -> Iterator[Metric]:
         for event, number in stats.counters.items():
             if event != "number":
                 counters.add_metric([*labels, event], number)
+        for outcome, number in stats.early.items():
+            early.add_metric([*labels, outcome], number)
         for event, number in stats.tickets.items():
             tickets.add_metric([*labels, event], number)
-    yield from (resumed, full, reasons, counters, cached, tickets)
+    yield from (resumed, full, reasons, counters, early, cached, tickets)
     yield from _store_families([(stats.name, stats.store) for stats in all_stats if stats.store is not None])
 
 

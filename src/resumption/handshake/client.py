@@ -294,6 +294,7 @@ class ExpectServerHello(State):
         if offered.flow is not None:
             bodies.pop(_EARLY_DATA, None)
             out.emit(offered.flow.reject(EarlyReason.RETRIED))
+            out.early_data_is(offered.flow)
             out.write_with(PlainSealer())
         if _COOKIE in message.extensions:
             cookie = extensions.parse_cookie(message.extensions[_COOKIE])

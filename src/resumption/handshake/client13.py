@@ -125,6 +125,7 @@ def on_server_hello(
             out.send_change_cipher_spec()
     elif flow.is_open and not resumed:
         out.emit(flow.reject(EarlyReason.NOT_RESUMED))
+        out.early_data_is(flow)
     out.read_with(RecordOpener13(suite, secrets.server_handshake_traffic_secret))
     if flow is None or not flow.is_open:
         out.write_with(RecordSealer13(suite, secrets.client_handshake_traffic_secret))
@@ -210,8 +211,10 @@ class ExpectEncryptedExtensions(Handshaking13):
             if session is None or not flow.is_open:
                 raise IllegalParameter("the server accepted early data without its session")
             flow.accept(session.data, self.suite, alpn)
+            out.early_data_is(flow)
         elif flow.is_open:
             out.emit(flow.reject(EarlyReason.SERVER_REJECTED))
+            out.early_data_is(flow)
             out.write_with(RecordSealer13(self.suite, self.secrets.client_handshake_traffic_secret))
 
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from threading import RLock
 from typing import Any, Literal, get_args
 
+from resumption.session.early import EarlyData, EarlyReason, EarlyState
 from resumption.session.verdicts import Mechanism, Reason, Resumption
 
 __all__ = ["COUNTERS", "ContextStats", "CounterName", "SessionStats", "StoreReport"]
@@ -41,7 +42,7 @@ COUNTERS: tuple[CounterName, ...] = get_args(CounterName)  # in the order in whi
 class SessionStats:
     """The counters of one context (SSL_CTX_sess_*). They only ever grow; only `number` is a state."""
 
-    __slots__ = (*COUNTERS, "_full", "_lock", "_number", "_reasons", "_resumed")
+    __slots__ = (*COUNTERS, "_early", "_full", "_lock", "_number", "_reasons", "_resumed")
 
     connect: int  # clients: handshakes begun
     connect_renegotiate: int  # always 0: there is no renegotiation here
@@ -61,6 +62,7 @@ class SessionStats:
         self._number = number
         self._reasons: dict[Reason, int] = {}
         self._resumed: dict[Mechanism | None, int] = {}
+        self._early: dict[EarlyState | EarlyReason, int] = {}
         self._full = 0
         for name in COUNTERS:
             setattr(self, name, 0)
@@ -105,6 +107,18 @@ class SessionStats:
             if reason is not None:
                 self._reasons[reason] = self._reasons.get(reason, 0) + 1
 
+    @property
+    def early(self) -> dict[EarlyState | EarlyReason, int]:
+        """How often early data was accepted, and each reason for which it was not sent or was rejected. A copy."""
+        with self._lock:
+            return dict(self._early)
+
+    def record_early(self, early: EarlyData) -> None:
+        """Count what became of the early data of one connection that was to have some."""
+        what = early.state if early.reason is None else early.reason
+        with self._lock:
+            self._early[what] = self._early.get(what, 0) + 1
+
     def snapshot(self) -> dict[str, int]:
         """All counters of one moment, ``number`` first. For tables, metrics and JSON."""
         number = self._number()
@@ -145,6 +159,7 @@ class ContextStats:
     resumed: dict[str, int]  # by mechanism
     full: int
     reasons: dict[str, int]  # of the full ones that have one
+    early: dict[str, int] = field(default_factory=dict)  # early data: "accepted", or the reason why not
     tickets: dict[str, int] = field(default_factory=dict)  # what the ticket keys sealed and opened
     store: StoreReport | None = None
 
