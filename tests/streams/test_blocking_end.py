@@ -256,6 +256,15 @@ def test_what_follows_a_hello_that_is_refused_does_not_destroy_the_alert(world: 
     assert not wire.inbox
 
 
+def test_what_follows_a_broken_record_does_not_destroy_the_alert(client: Stream, wire: Wire) -> None:
+    wire.inbox += b"\x17\3\3\0\x20" + bytes(32) + b"and more of it"
+    with pytest.raises(PeerError):
+        client.recv()
+    assert wire.inbox
+    client.close()
+    assert not wire.inbox
+
+
 # --- one direction ---------------------------------------------------------------------------------------------------
 
 

@@ -276,9 +276,10 @@ class Driver(Face):
             if self._sending in free and (self._ready or self._pump.failure is not None):
                 self._say_goodbye(wait_s)
             if self._reading in free:
-                if self._ready and harvest and not self._connection.is_server:
+                failed = self._pump.failure is not None
+                if self._ready and harvest and not failed and not self._connection.is_server:
                     self._read_what_is_there()
-                elif self._ready or self._pump.failure is not None:
+                elif self._ready or failed:
                     self._drop_what_is_there()
             if len(free) < len(locks):
                 with contextlib.suppress(OSError):  # the other end is gone already
