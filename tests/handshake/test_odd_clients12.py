@@ -263,6 +263,16 @@ def test_a_warning_is_passed_over_and_the_handshake_goes_on(world: World) -> Non
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("session_id", [b"", b"x", b"x" * 16, b"x" * 32], ids=len)
+def test_a_ticket_resumes_beside_a_session_id_of_any_length(world: World, session_id: bytes) -> None:
+    """The id only says how the client will know that it was resumed, if it says anything. RFC 5077, section 3.4."""
+    peer = client12_for(world, resumed=True)
+    peer.session_id = session_id
+    peer.resume(peer.secret).accepted()
+    assert peer.server_hello.legacy_session_id_echo == session_id
+    assert peer.subject.session_reused
+
+
 @pytest.mark.parametrize("length", [1, 15, 16, 48, 200, 60_000])
 def test_a_ticket_of_garbage_costs_a_full_handshake_and_brings_a_new_one(world: World, length: int) -> None:
     peer = Client12(Connection(world.server_config()), ticket=b"g" * length, session_id=b"i" * 32).connect().accepted()
