@@ -76,7 +76,7 @@ def test_what_a_key_callback_answers_for_a_ticket(
 ) -> None:
     asked: list[bytes | None] = []
 
-    def choose(name: bytes | None) -> Any:
+    def choose(connection: Any, name: bytes | None) -> Any:
         asked.append(name)
         return ONE if name is None else answer
 
@@ -90,11 +90,11 @@ def test_what_a_key_callback_answers_for_a_ticket(
 @each_version
 def test_a_key_callback_can_have_no_ticket_issued(make: Callable[..., Ends], version: int) -> None:
     ends = make(version)
-    assert face.SSL_CTX_set_tlsext_ticket_key_evp_cb(ends.server, lambda name: None)
+    assert face.SSL_CTX_set_tlsext_ticket_key_evp_cb(ends.server, lambda connection, name: None)
     assert ends.meet() == (False, 0)
     counts = ends.server.stats().tickets
     assert counts["refused"] == FIRST[version]
-    assert not face.SSL_CTX_set_tlsext_ticket_key_cb(ends.server, lambda name: None)  # frozen
+    assert not face.SSL_CTX_set_tlsext_ticket_key_cb(ends.server, lambda connection, name: None)  # frozen
 
 
 @each_version
@@ -103,7 +103,7 @@ def test_a_key_callback_can_have_no_ticket_issued(make: Callable[..., Ends], ver
 def test_a_key_callback_that_fails_is_an_internal_error(
     make: Callable[..., Ends], version: int, when: str, how: str
 ) -> None:
-    def choose(name: bytes | None) -> Any:
+    def choose(connection: Any, name: bytes | None) -> Any:
         if (name is None) is (when == "opening"):
             return ONE
         return {}["nothing"] if how == "raises" else "nonsense"
@@ -124,7 +124,7 @@ def test_a_key_callback_that_fails_is_an_internal_error(
 def test_a_key_callback_by_itself() -> None:
     with pytest.raises(ConfigurationError):
         TicketKeyCallback(None)  # type: ignore[arg-type]
-    keys = TicketKeyCallback(lambda name: ONE)
+    keys = TicketKeyCallback(lambda connection, name: ONE)
     for ticket in (b"", b"short", ONE.name, ONE.name + bytes(100)):
         assert keys.open(ticket, partition=b"", mechanism="", now=0.0) is None
     assert keys.status(0.0).mode == "callback"

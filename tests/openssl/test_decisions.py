@@ -104,7 +104,7 @@ def test_17_an_expired_tls12_session_is_offered_when_the_program_installs_it(end
 def test_19_a_key_callback_that_returns_keys_alone_stops_renewal(world: World, version: int) -> None:
     keys = resumption.TicketKeys.from_openssl_block(bytes(range(80)))
     with Ends(world, version) as ends:
-        assert face.SSL_CTX_set_tlsext_ticket_key_evp_cb(ends.server, lambda name: keys)
+        assert face.SSL_CTX_set_tlsext_ticket_key_evp_cb(ends.server, lambda connection, name: keys)
         assert issued(ends.meet().check().took.client)
         pair = ends.meet().check()
         assert face.SSL_session_reused(pair.client)

@@ -363,15 +363,16 @@ def test_29_senseless_limits_are_refused(ends: Ends) -> None:
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 def test_30_a_ticket_key_callback_chooses_among_keys(world: World, version: int) -> None:
     keys = OpenSSLTicketKeys(bytes(range(80)))
-    asked: list[bytes | None] = []
+    asked: list[tuple[Any, bytes | None]] = []
     with Ends(world, version) as ends:
         assert face.SSL_CTX_set_tlsext_ticket_key_evp_cb(
-            ends.server, lambda name: (asked.append(name), (keys, True))[1]
+            ends.server, lambda *arguments: (asked.append(arguments), (keys, True))[1]
         )
-        ends.meet().check()
-        assert set(asked) == {None}
-        assert face.SSL_session_reused(ends.meet().check().server)
-        assert asked[-2:] == [bytes(range(16)), None]
+        first = ends.meet().check().server
+        assert set(asked) == {(first, None)}
+        second = ends.meet().check().server
+        assert face.SSL_session_reused(second)
+        assert asked[-2:] == [(second, bytes(range(16))), (second, None)]
 
 
 def test_31_the_generate_callback_edits_what_nobody_else_holds(world: World) -> None:

@@ -375,7 +375,7 @@ class ServerConnected(_Connected):
         if config.stateful or config.tickets is None:
             ticket: bytes | None = data.session_id
         else:
-            ticket = seal_session(config, data, secret, Mechanism.STATELESS_13, lifetime_s, now)
+            ticket = seal_session(config, data, secret, Mechanism.STATELESS_13, lifetime_s, now, out)
         if not ticket:
             return False
         out.issue(data, secret)

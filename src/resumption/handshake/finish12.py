@@ -230,7 +230,7 @@ class Progress:
         lifetime_s = lifetime_of(config, data, now)
         sealed = None
         if lifetime_s > 0:
-            sealed = seal_session(config, data, master.secret, Mechanism.TICKET_12, lifetime_s, now)
+            sealed = seal_session(config, data, master.secret, Mechanism.TICKET_12, lifetime_s, now, out)
         message = messages12.NewSessionTicket(lifetime_s if sealed else 0, sealed or b"").pack()
         self.transcript.add(message)
         out.send(message)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from resumption.config import MAX_TICKETS, ServerConfig
 from resumption.constants import MAX_TICKET_LIFETIME_S, ExtensionType
 from resumption.errors import InternalError, SessionError, SessionFormatError
@@ -61,20 +64,32 @@ def answer_ticket_request(config: ServerConfig, facts: ClientHelloFacts, wanted:
 
 
 def seal_session(
-    config: ServerConfig, data: SessionData, secret: bytes, mechanism: Mechanism, lifetime_s: int, now: float
+    config: ServerConfig,
+    data: SessionData,
+    secret: bytes,
+    mechanism: Mechanism,
+    lifetime_s: int,
+    now: float,
+    connection: object = None,
 ) -> bytes | None:
-    """A ticket that holds the session, or None when there is no usable key or it would be too large."""
+    """A ticket that holds the session, or None when there is no usable key or it would be too large.
+
+    ``connection`` is for an application that chooses the key.
+    """
     tickets = config.tickets
     if tickets is None:
         return None
+    seal: Callable[..., bytes | None] = tickets.seal
     try:
         if tickets.session_format == "packed":
             plaintext = packed.pack(data, secret)
         else:
             plaintext = der.encode(with_origin(data), secret)
+            if isinstance(tickets, TicketKeyCallback):
+                seal = partial(seal, connection=connection)
     except SessionError:
         return None
-    return tickets.seal(
+    return seal(
         plaintext,
         partition=config.partition,
         mechanism=mechanism.label,
@@ -94,7 +109,9 @@ def open_session(config: ServerConfig, ticket: bytes, mechanism: Mechanism, now:
     if tickets is None:
         return None
     if isinstance(tickets, TicketKeyCallback):
-        plaintext, renew = tickets.open_asking(ticket, partition=config.partition, mechanism=mechanism.label, now=now)
+        plaintext, renew = tickets.open_asking(
+            ticket, out, partition=config.partition, mechanism=mechanism.label, now=now
+        )
     else:
         plaintext = tickets.open(ticket, partition=config.partition, mechanism=mechanism.label, now=now)
         renew = None

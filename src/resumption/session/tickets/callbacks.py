@@ -30,8 +30,8 @@ __all__ = [
     "decided",
 ]
 
-ChooseTicketKey: TypeAlias = Callable[[bytes | None], "OpenSSLTicketKeys | tuple[OpenSSLTicketKeys, bool] | None"]
-"""Chooses a ticket's key: name of the key that is asked for, None for the one to seal with -> see `TicketKeyCallback`.
+ChooseTicketKey: TypeAlias = Callable[[Any, bytes | None], "OpenSSLTicketKeys | tuple[OpenSSLTicketKeys, bool] | None"]
+"""Chooses a ticket's key: (connection, name of the key, or None for the one to seal with) -> see `TicketKeyCallback`.
 """
 
 GenerateHook: TypeAlias = Callable[[Any, Session], object]
@@ -102,19 +102,21 @@ def decided(
 class TicketKeyCallback:
     """Ticket keys that the application chooses, ticket by ticket: OpenSSL's own tickets under any number of keys.
 
-    ``choose(None)`` is asked for the key to seal with, ``choose(name)`` for the one with the 16 bytes that a client's
-    ticket begins with. It returns `OpenSSLTicketKeys` (a key block, made once and kept), or None: no ticket is issued,
+    ``choose(connection, None)`` is asked for the key to seal with, ``choose(connection, name)`` for the one with the 16
+    bytes that a client's ticket begins with. It returns `OpenSSLTicketKeys` (a key block, made once and kept), or None: no ticket is issued,
     or the ticket is not ours and a full handshake follows. With ``(keys, True)`` the ticket opens and a new one is due;
     with the keys alone **no** new one is issued, as in OpenSSL: in TLS 1.3 that ends the chain of resumptions. An
     exception ends the connection with an internal_error alert. It is called on the thread that drives the connection,
-    outside all locks, and must not block.
+    outside all locks, and must not block; ``connection`` is None for who seals and opens without one.
     """
 
     session_format: ClassVar[str] = "der"
 
     def __init__(self, choose: ChooseTicketKey) -> None:
         if not callable(choose):
-            raise ConfigurationError("TicketKeyCallback needs a function: choose(name or None) -> OpenSSLTicketKeys")
+            raise ConfigurationError(
+                "TicketKeyCallback needs a function: choose(connection, name or None) -> OpenSSLTicketKeys"
+            )
         self._choose: ChooseTicketKey | None = choose
         self._sealed = self._opened = self._unknown = self._rejected = self._refused = 0
 
@@ -131,9 +133,10 @@ class TicketKeyCallback:
         now: float,
         random: Callable[[int], bytes],
         lifetime_s: float,
+        connection: object = None,
     ) -> bytes | None:
         """A ticket under the key that is chosen; None if none is. See `OpenSSLTicketKeys.seal`."""
-        keys, _ = self._ask(None)
+        keys, _ = self._ask(connection, None)
         ticket = None
         if keys is not None:
             ticket = keys.seal(
@@ -147,14 +150,16 @@ class TicketKeyCallback:
 
     def open(self, ticket: bytes, *, partition: bytes, mechanism: str, now: float) -> bytes | None:
         """What was sealed; None if no key is chosen, or it does not fit."""
-        return self.open_asking(ticket, partition=partition, mechanism=mechanism, now=now).plaintext
+        return self.open_asking(ticket, None, partition=partition, mechanism=mechanism, now=now).plaintext
 
-    def open_asking(self, ticket: bytes, *, partition: bytes, mechanism: str, now: float) -> OpenedTicket:
+    def open_asking(
+        self, ticket: bytes, connection: object, *, partition: bytes, mechanism: str, now: float
+    ) -> OpenedTicket:
         """As `open`, and whether a new ticket is due."""
         if len(ticket) < _NAME_LENGTH:
             self._unknown += 1
             return OpenedTicket(None, None)
-        keys, renew = self._ask(ticket[:_NAME_LENGTH])
+        keys, renew = self._ask(connection, ticket[:_NAME_LENGTH])
         if keys is None:
             self._unknown += 1
             return OpenedTicket(None, None)
@@ -192,10 +197,10 @@ class TicketKeyCallback:
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("ticket keys are not pickled or copied: make them in each process")
 
-    def _ask(self, name: bytes | None) -> tuple[OpenSSLTicketKeys | None, bool]:
+    def _ask(self, connection: object, name: bytes | None) -> tuple[OpenSSLTicketKeys | None, bool]:
         if self._choose is None:
             return None, False
-        answer = self._choose(name)
+        answer = self._choose(connection, name)
         keys, renew = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, False)
         if keys is not None and not isinstance(keys, OpenSSLTicketKeys):
             raise InternalError("a ticket key callback must return OpenSSLTicketKeys, (keys, bool) or None")
