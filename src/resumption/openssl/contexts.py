@@ -381,7 +381,7 @@ def SSL_CTX_get_tlsext_ticket_keys(ctx: ServerContext) -> bytes | None:
 
 @succeeds
 def SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx: ServerContext, callback: ChooseTicketKey) -> None:
-    """Not owned. callback(connection, name, or None to seal) -> keys (C: 1), (keys, True) (2), None (0), or raises (-1).
+    """Not owned. callback(connection, name or None to seal) -> keys (C: 1), (keys, True) (2), None (0), or raises (-1).
 
     False once the context has made connections. Keys are `OpenSSLTicketKeys`: C lets it set up any cipher and code.
     """

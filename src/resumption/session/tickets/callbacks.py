@@ -103,11 +103,11 @@ class TicketKeyCallback:
     """Ticket keys that the application chooses, ticket by ticket: OpenSSL's own tickets under any number of keys.
 
     ``choose(connection, None)`` is asked for the key to seal with, ``choose(connection, name)`` for the one with the 16
-    bytes that a client's ticket begins with. It returns `OpenSSLTicketKeys` (a key block, made once and kept), or None: no ticket is issued,
-    or the ticket is not ours and a full handshake follows. With ``(keys, True)`` the ticket opens and a new one is due;
-    with the keys alone **no** new one is issued, as in OpenSSL: in TLS 1.3 that ends the chain of resumptions. An
-    exception ends the connection with an internal_error alert. It is called on the thread that drives the connection,
-    outside all locks, and must not block; ``connection`` is None for who seals and opens without one.
+    bytes that a client's ticket begins with. It returns `OpenSSLTicketKeys` (a key block, made once and kept), or None:
+    no ticket is issued, or the ticket is not ours and a full handshake follows. With ``(keys, True)`` the ticket opens
+    and a new one is due; with the keys alone **no** new one is issued, as in OpenSSL: in TLS 1.3 that ends the chain of
+    resumptions. An exception ends the connection with an internal_error alert. It is called on the thread that drives
+    the connection, outside all locks, and must not block; ``connection`` is None where there is none.
     """
 
     session_format: ClassVar[str] = "der"
@@ -115,7 +115,7 @@ class TicketKeyCallback:
     def __init__(self, choose: ChooseTicketKey) -> None:
         if not callable(choose):
             raise ConfigurationError(
-                "TicketKeyCallback needs a function: choose(connection, name or None) -> OpenSSLTicketKeys"
+                "TicketKeyCallback needs a function: choose(connection, name) -> OpenSSLTicketKeys"
             )
         self._choose: ChooseTicketKey | None = choose
         self._sealed = self._opened = self._unknown = self._rejected = self._refused = 0
