@@ -202,14 +202,14 @@ class Context(Generic[C]):
     def find_session(self, connection: SessionOwner, question: NeedSession) -> Session | None:
         """From the cache, or from the application's callback. A callback that raises is a miss."""
         if self.keeps(question.mechanism):
-            session = self.sessions.lookup(question.version, question.session_id, holder=connection.holder)
+            session = self.sessions.lookup(question.version, question.key, holder=connection.holder)
             if session is not None:
                 connection.looked_up = session
                 return session
         if self.on_get_session is None:
             return None
         try:
-            answer = self.on_get_session(connection, question.session_id)
+            answer = self.on_get_session(connection, question.key)
         except Exception:
             _log.warning("a session callback failed: counted as a miss", exc_info=True)
             return None
@@ -219,7 +219,7 @@ class Context(Generic[C]):
             given = not copy
         if answer is None:
             return None
-        return self.sessions.adopt(answer, question.session_id, holder=connection.holder, given=given)
+        return self.sessions.adopt(answer, question.key, holder=connection.holder, given=given)
 
     def keeps(self, mechanism: Mechanism) -> bool:
         """Whether sessions of this kind are kept in the cache."""

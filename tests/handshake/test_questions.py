@@ -108,7 +108,7 @@ def finish(peer: Any, version: int, resumed: bool) -> Resumption:
 @both_versions
 def test_a_question_says_what_is_needed(context: Asking, version: int) -> None:
     _, question = asked(context, version)
-    assert question.session_id == ID
+    assert question.key == ID
     assert question.version == version
     assert question.partition == context.config.partition
     assert question.mechanism is (Mechanism.STATEFUL_13 if version == TLS13 else Mechanism.SESSION_ID)
@@ -147,7 +147,7 @@ def test_tls13_asks_for_one_identity_after_the_other(world: World, context: Aski
     for expected in (b"U" * 32, b"V" * 32):
         answer(peer, question, None)
         question = question_of(peer)
-        assert question.session_id == expected
+        assert question.key == expected
     answer(peer, question, held(world, peer.subject, TLS13, session_id=b"V" * 32))
     finish(peer, TLS13, True)
 

@@ -87,7 +87,7 @@ def test_a_label_is_one_holder_in_all_sessions(session: Session) -> None:
         other.up_ref("archive")
         [label] = [holder for holder in other.holders if holder is not APPLICATION]
         assert label in session.holders
-        assert repr(label) == "<application (archive)>"
+        assert repr(label) == "application (archive)"
         other.free("archive")
     session.free("archive")
 

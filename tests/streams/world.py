@@ -62,7 +62,7 @@ class Shelf:
 
     def find_session(self, connection: Connection, question: NeedSession) -> Session | None:
         self.diary.append("asked")
-        packed = self.kept.get(question.session_id)
+        packed = self.kept.get(question.key)
         return Session.from_packed(packed, holder=connection.holder) if packed is not None else None
 
     def session_issued(self, connection: Connection, session: Session) -> None:

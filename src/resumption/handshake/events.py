@@ -203,14 +203,14 @@ class Question(Event, Generic[A]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NeedSession(Question["Session | Reason | None"]):
-    """Does anyone hold the session ``session_id``? The answer is a `Session` whose reference passes to the connection,
-    None, or the reason for which it could not be found out.
+    """Does anyone hold the session ``key``? That is its id, which in TLS 1.3 is the ticket that the client brought. The
+    answer is a `Session` whose reference passes to the connection, None, or the reason why it could not be found out.
 
     Only asked where the lookup may lie outside this process. Whatever is answered still has to pass the gate. A lookup
     that fails is a miss.
     """
 
-    session_id: bytes
+    key: bytes
     version: int
     mechanism: Mechanism
     partition: bytes

@@ -75,8 +75,7 @@ class Holder:
             return f"cache of {self.name}"
         return f"application ({self.name})" if self.kind == "application" else f"{self.kind} {self.name}"
 
-    def __repr__(self) -> str:
-        return f"<{self}>"
+    __repr__ = __str__  # so that `Session.holders` reads like a sentence
 
 
 APPLICATION = Holder("application")

@@ -42,13 +42,13 @@ class SharedStore:
     def find_session(self, connection: SessionOwner, question: NeedSession) -> Session | None:
         """Fetch a session; its reference is held by ``connection.holder``. Raises `StoreUnavailable`."""
         single_use = question.mechanism is Mechanism.STATEFUL_13
-        packed = self.sessions.load(question.session_id, question.partition, single_use)
+        packed = self.sessions.load(question.key, question.partition, single_use)
         return self._revived(connection, question, packed)
 
     async def find_session_awaiting(self, connection: SessionOwner, question: NeedSession) -> Session | None:
         """As `find_session`, in an event loop."""
         sessions = self.sessions
-        lookup = sessions.lookup(question.session_id, question.partition, question.mechanism is Mechanism.STATEFUL_13)
+        lookup = sessions.lookup(question.key, question.partition, question.mechanism is Mechanism.STATEFUL_13)
         record = None
         if lookup.keys:
             try:
@@ -101,7 +101,7 @@ class SharedStore:
         with contextlib.suppress(SessionFormatError):
             session = Session.from_packed(packed, holder=connection.holder)
             cache = self._cache()
-            if session.id == question.session_id:
+            if session.id == question.key:
                 cache.stats.count("cb_hits")
                 if question.mechanism is Mechanism.SESSION_ID and cache.mode & CacheMode.SERVER:
                     cache.add(session)
