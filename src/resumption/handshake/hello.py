@@ -61,7 +61,6 @@ _PARSERS: dict[int, tuple[_Parser, _Parser]] = {
         ExtensionType.status_request: _remembering(extensions.parse_status_request_client),
         ExtensionType.signed_certificate_timestamp: _as_it_is(extensions.parse_signed_certificate_timestamp),
         ExtensionType.post_handshake_auth: _as_it_is(extensions.parse_post_handshake_auth),
-        ExtensionType.compress_certificate: _remembering(extensions.parse_compress_certificate),
     }.items()
 }
 _SERVER_NAME = int(ExtensionType.server_name)

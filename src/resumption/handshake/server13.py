@@ -61,6 +61,7 @@ __all__ = [
 
 _TLS12 = int(ProtocolVersion.TLSv1_2)
 _TLS13 = int(ProtocolVersion.TLSv1_3)
+_COMPRESS_CERTIFICATE = int(ExtensionType.compress_certificate)
 _COOKIE = int(ExtensionType.cookie)
 _EARLY_DATA = int(ExtensionType.early_data)
 _SUPPORTED_VERSIONS = int(ExtensionType.supported_versions)
@@ -78,6 +79,8 @@ def negotiate(
     check_request(hello.extensions, Place.CH)
     if hello.legacy_compression_methods != b"\x00":
         raise IllegalParameter("a TLS 1.3 ClientHello offers exactly the null compression method")
+    if config.certificate_compression and _COMPRESS_CERTIFICATE in hello.extensions:  # elsewhere nobody knows it
+        extensions.parse_compress_certificate(hello.extensions[_COMPRESS_CERTIFICATE])
     offered_suites = hello.cipher_suites
     for number in config.suites_13:
         if number in offered_suites:
