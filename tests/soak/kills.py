@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import itertools
 import multiprocessing
+import os
 import random
 import signal
 import sys
@@ -30,7 +31,8 @@ if __package__ in (None, ""):
 from resumption.session.stores.sqlite import SQLiteStore
 
 LATER = 1e11
-_FORKS = multiprocessing.get_context("forkserver")  # quick: a process that has imported everything forks itself
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["resumption.session.stores.sqlite"])  # or each writer imports it, for most of its life
 
 
 def write(path: Path, name: str, reports: Connection) -> None:
@@ -136,6 +138,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--kills", type=int, default=100, help="how many processes (100)")
     options = parser.parse_args(words)
     began = time.monotonic()
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # the process that forks is not told of ours otherwise
     with tempfile.TemporaryDirectory(prefix="resumption-soak-") as folder:
         try:
             reads = soak(Path(folder) / "sessions.db", options.kills)

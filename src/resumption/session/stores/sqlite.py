@@ -127,7 +127,7 @@ class SQLiteStore(SQLiteFile):
         """The value under ``key``, else that under ``other``. Waits for no writer: it sees the last committed state."""
         now = self._clock()
         with self._connected() as connection:
-            rows = connection.execute(_GET, (key, other, now)).fetchall()
+            rows = self._run(connection, _GET, (key, other, now)).fetchall()
         return _pick(rows, key, now)
 
     def take(self, key: str, other: str | None = None) -> bytes | None:
@@ -135,7 +135,7 @@ class SQLiteStore(SQLiteFile):
         there cost no write lock."""
         now = self._clock()
         with self._connected() as connection:
-            if not connection.execute(_MAY_BE_TAKEN, (key, other, now)).fetchall():
+            if not self._run(connection, _MAY_BE_TAKEN, (key, other, now)).fetchall():
                 return None
             with self._transaction(connection):
                 rows = connection.execute(_TAKE, (key, other)).fetchall()
@@ -159,8 +159,8 @@ class SQLiteStore(SQLiteFile):
         with self._connected() as connection:
             if not now < expires_at:
                 return value
-            connection.execute(_PUT_IF_ABSENT, (key, value, expires_at, now))
-            found = _pick(connection.execute(_GET, (key, None, now)).fetchall(), key, now)
+            self._run(connection, _PUT_IF_ABSENT, (key, value, expires_at, now))
+            found = _pick(self._run(connection, _GET, (key, None, now)).fetchall(), key, now)
         if found is None:
             raise StoreError("a value was removed while it was put")
         return found
@@ -179,7 +179,7 @@ class SQLiteStore(SQLiteFile):
     def remove(self, key: str, other: str | None = None) -> None:
         """Forget the values under ``key`` and ``other``."""
         with self._connected() as connection:
-            self._change(connection, _REMOVE, (key, other))
+            self._run(connection, _REMOVE, (key, other))
 
     def add_once(self, key: str, expires_at: float) -> bool:
         """Set a mark; True only if there is none. Raises `StoreError` when all room is taken by live marks."""
@@ -187,13 +187,13 @@ class SQLiteStore(SQLiteFile):
         with self._connected() as connection:
             self._sweep(connection, now)
             if self._mark_room <= 0:
-                self._change(connection, _SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
+                self._run(connection, _SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
                 room = self._max_marks - count(connection, _COUNT_MARKS)
                 if room <= 0:
                     raise StoreError(f"no room for another mark: {self._max_marks} are live")
                 self._mark_room = min(room, max(1, self._max_marks // 64))
             self._mark_room -= 1
-            return now < expires_at and self._change(connection, _MARK, (key, expires_at, now)).rowcount == 1
+            return now < expires_at and self._run(connection, _MARK, (key, expires_at, now)).rowcount == 1
 
     def continuity(self) -> Continuity:
         """Whether the store is still what it was: this file and no copy of it, on a machine that has not gone down
@@ -206,13 +206,13 @@ class SQLiteStore(SQLiteFile):
     def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
         """Some of the values whose keys begin with ``prefix``, ``limit`` at most, those that end first."""
         with self._connected() as connection:
-            rows = connection.execute(_LIST, (prefix, prefix, self._clock(), limit)).fetchall()
+            rows = self._run(connection, _LIST, (prefix, prefix, self._clock(), limit)).fetchall()
         return [StoredEntry(*row) for row in rows]
 
     def clear(self, prefix: str) -> int:
         """Drop the values whose keys begin with ``prefix``. Returns how many there were."""
         with self._connected() as connection:
-            return connection.execute(_CLEAR, (prefix, prefix)).rowcount
+            return self._run(connection, _CLEAR, (prefix, prefix)).rowcount
 
     def describe(self) -> dict[str, object]:
         """Facts for operators."""
@@ -244,6 +244,7 @@ class SQLiteStore(SQLiteFile):
         connection = super()._connect()
         try:
             self._go_on(connection)
+            connection.execute("PRAGMA busy_timeout = 0")  # from here on this waits, not SQLite
         except sqlite3.Error as error:
             self._disconnect()  # or the next call would go on with a life that is over
             raise StoreError(f"the session store {self._path.name} cannot begin its next life: {error}") from error
@@ -260,7 +261,7 @@ class SQLiteStore(SQLiteFile):
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
-        self._change(connection, "BEGIN IMMEDIATE")
+        self._run(connection, "BEGIN IMMEDIATE")
         try:
             yield
             connection.execute("COMMIT")
@@ -269,12 +270,11 @@ class SQLiteStore(SQLiteFile):
                 connection.execute("ROLLBACK")
             raise
 
-    def _change(
-        self, connection: sqlite3.Connection, statement: str, values: tuple[object, ...] = ()
-    ) -> sqlite3.Cursor:
-        """Make a change; wait for other writers, each of whom needs some tens of microseconds.
+    def _run(self, connection: sqlite3.Connection, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        """Run a statement; wait for other writers, each of whom needs some tens of microseconds.
 
-        SQLite's own way of waiting begins with whole milliseconds, in which a client is back before its session is.
+        SQLite's own way of waiting begins with whole milliseconds, in which a client is back before its session is, and
+        goes on with tenths of a second, in which others have the file to themselves.
         """
         deadline = 0.0
         while True:
@@ -289,16 +289,16 @@ class SQLiteStore(SQLiteFile):
 
     def _insert(self, connection: sqlite3.Connection, key: str, value: bytes, expires_at: float, now: float) -> None:
         if not now < expires_at:
-            self._change(connection, _REMOVE, (key, None))
+            self._run(connection, _REMOVE, (key, None))
             return
         try:
-            self._change(connection, _PUT, (key, value, expires_at))
+            self._run(connection, _PUT, (key, value, expires_at))
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
-            self._change(connection, _SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
-            self._change(connection, _EVICT, (max(_SWEPT_AT_ONCE, count(connection, _COUNT_RECORDS) // 64),))
-            self._change(connection, _PUT, (key, value, expires_at))
+            self._run(connection, _SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
+            self._run(connection, _EVICT, (max(_SWEPT_AT_ONCE, count(connection, _COUNT_RECORDS) // 64),))
+            self._run(connection, _PUT, (key, value, expires_at))
 
     def _bound(self, connection: sqlite3.Connection, inserted: int) -> None:
         """Keep the number of values within its limit, looking now and then."""
@@ -307,14 +307,14 @@ class SQLiteStore(SQLiteFile):
             self._until_count = max(1, self._max_entries // 64)
             excess = count(connection, _COUNT_RECORDS) - self._max_entries
             if excess > 0:
-                self._change(connection, _EVICT, (excess,))
+                self._run(connection, _EVICT, (excess,))
 
     def _sweep(self, connection: sqlite3.Connection, now: float) -> None:
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._until_sweep = _SWEEP_EVERY
-            self._change(connection, _SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
-            self._change(connection, _SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
+            self._run(connection, _SWEEP_RECORDS, (now, _SWEPT_AT_ONCE))
+            self._run(connection, _SWEEP_MARKS, (now, _SWEPT_AT_ONCE))
 
 
 def _check_length(value: bytes) -> None:
