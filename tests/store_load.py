@@ -3,7 +3,8 @@
 A `Load` is one process of a fleet: two server contexts of one service and one of another, each with the store behind a
 guard of its own, and clients in memory. The servers are driven as blocking streams drive them: by a `Pump`, whose
 errands go to the store. Clients return with single-use sessions, each offered twice by whichever threads come first;
-with TLS 1.2 sessions; with sessions of the other service; with spent ones; and without any.
+with TLS 1.2 sessions; with sessions of the other service; with spent ones; and without any. Now and then one meets a
+server that has no store: how long its handshakes take tells how the machine is, and not the store.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = ["PHASES", "Credentials", "Load", "Offer", "Tally", "server_of"]
 PHASES = ("well", "trouble", "after")
 _TLS12, _TLS13 = 0x0303, 0x0304
 _PATIENCE_S = 60.0  # for a breaker to close again
+_CONTROLS = 0.25  # handshakes without a store, for each with one
 _RETURNING, _TLS12_RETURNING, _FOREIGN, _SPENT = 0.45, 0.6, 0.7, 0.75  # chances, one on top of the other
 
 
@@ -63,7 +65,8 @@ class Tally:
     resumed: int = 0
     offered: int = 0  # with a session that might have been resumed
     wrong: int = 0  # a session of another service, or of another client
-    seconds: list[float] = field(default_factory=list)  # each handshake, both ends
+    seconds: list[float] = field(default_factory=list)  # each handshake, both ends, until it is complete
+    control: list[float] = field(default_factory=list)  # handshakes meanwhile of a server without any store
     waited: list[float] = field(default_factory=list)  # its share at the store
     errors: list[str] = field(default_factory=list)  # the first of them
 
@@ -71,6 +74,7 @@ class Tally:
         for name in ("completed", "failed", "resumed", "offered", "wrong"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.seconds += other.seconds
+        self.control += other.control
         self.waited += other.waited
         self.errors = (self.errors + other.errors)[:5]
 
@@ -118,6 +122,7 @@ class Load:
             (service, server_of(credentials, url, service, limits, on_store_change=self._changed))
             for service in ("shop", "shop", "bank")
         ]
+        self._control = ServerContext(credentials.chain_pem, credentials.key_pem)
         self._clients = {
             (version, has_certificate): _client(credentials, version, has_certificate)
             for version in (_TLS12, _TLS13)
@@ -165,6 +170,8 @@ class Load:
                     return
             self.step(chance, phase)
             self._done()
+            if chance.random() < _CONTROLS:
+                self._meet_control(phase)
 
     def step(self, chance: random.Random, phase: int) -> None:
         """One handshake."""
@@ -211,11 +218,12 @@ class Load:
         pump = Pump(server, context.outside)
         issued: list[bytes] = []
         waited, error, started = 0.0, "", time.perf_counter()
+        took = 0.0
         try:
-            waited = _converse(client, pump, issued)
+            waited, completed_at = _converse(client, pump, issued)
+            took = completed_at - started
         except Exception as trouble:
             error = f"{type(trouble).__name__}: {trouble}"
-        took = time.perf_counter() - started
         if not error and not (client.handshake_complete and server.handshake_complete and pump.failure is None):
             error = f"not complete: {pump.failure}"
         with self._lock:
@@ -234,6 +242,16 @@ class Load:
         client.free()
         if session is not None:
             session.free()
+
+    def _meet_control(self, phase: int) -> None:
+        client = self._clients[_TLS13, False].connection("localhost", fresh=True)
+        pump = Pump(self._control.connection(), None)
+        started = time.perf_counter()
+        _, completed_at = _converse(client, pump, [])
+        with self._lock:
+            self.tallies[phase].control.append(completed_at - started)
+        pump.release()
+        client.free()
 
     def _judge(
         self, tally: Tally, server: Any, service: str, has_certificate: bool, offer: Offer | None, phase: int
@@ -257,15 +275,15 @@ class Load:
             self._single += (offer, offer)
 
     def close(self) -> None:
-        for _, server in self._servers:
+        for server in (self._control, *(server for _, server in self._servers)):
             server.close()
         for client in self._clients.values():
             client.close()
 
 
-def _converse(client: Any, pump: Pump, issued: list[bytes]) -> float:
-    """Until both are silent; returns how long the server's errands took."""
-    waited = 0.0
+def _converse(client: Any, pump: Pump, issued: list[bytes]) -> tuple[float, float]:
+    """Until both are silent; returns how long the server's errands took, and when both were through the handshake."""
+    waited = completed_at = 0.0
     while True:
         data = client.data_to_send()
         if data:
@@ -283,8 +301,10 @@ def _converse(client: Any, pump: Pump, issued: list[bytes]) -> float:
                 for event in client.receive_data(answer_bytes)
                 if isinstance(event, SessionIssued)
             ]
-        elif not data:
-            return waited
+        if not completed_at and client.handshake_complete and pump.is_complete:
+            completed_at = time.perf_counter()
+        if not answer_bytes and not data:
+            return waited, completed_at or time.perf_counter()
 
 
 def _next(first: deque[Offer], second: deque[Offer], chance: random.Random) -> Offer | None:
