@@ -294,6 +294,10 @@ def _converse(client: Any, pump: Pump, issued: list[bytes]) -> tuple[float, floa
             answer = pump.run(errand)
             waited += time.perf_counter() - began
             pump.settle(errand, answer)
+        if not completed_at and client.handshake_complete and pump.is_complete:
+            completed_at = time.perf_counter()
+        while pump.receipts and (pump.has_only_tickets or completed_at):
+            pump.receipts.pop().wait()
         answer_bytes = pump.take_output()
         if answer_bytes:
             issued += [
@@ -301,8 +305,6 @@ def _converse(client: Any, pump: Pump, issued: list[bytes]) -> tuple[float, floa
                 for event in client.receive_data(answer_bytes)
                 if isinstance(event, SessionIssued)
             ]
-        if not completed_at and client.handshake_complete and pump.is_complete:
-            completed_at = time.perf_counter()
         if not answer_bytes and not data:
             return waited, completed_at or time.perf_counter()
 

@@ -428,11 +428,15 @@ class ServerContext(Context[ServerConfig]):
     ) -> Listener:
         """A blocking listener on a host and port (0: any that is free); its ``accept()`` gives streams.
 
-        ``timeout`` is what each operation of those streams may take, in seconds. Raises `OSError`.
+        ``timeout`` is what each operation of those streams may take, in seconds. A store is connected to before this
+        returns, if that takes less than a second. Raises `OSError`.
         """
-        return Listener.bind(
+        listener = Listener.bind(
             address, self.connection, self._shared, backlog=backlog, reuse_port=reuse_port, timeout=timeout
         )
+        if self._shared is not None:
+            self._shared.connect()
+        return listener
 
     async def serve(
         self,
@@ -447,10 +451,13 @@ class ServerContext(Context[ServerConfig]):
 
         An error of one connection never ends the server: ``on_error(error, peer address)`` is told of it, or the log.
         ``async with await server.serve(...)`` closes it at the end. With ``early_data`` the handler is called as soon
-        as early data has come, before the handshake is complete. Raises `OSError`.
+        as early data has come, before the handshake is complete. A store is connected to before, if that takes less
+        than a second. Raises `OSError`.
         """
         from resumption.streams.endpoints import serve  # asyncio is slow to import: only who uses it pays
 
+        if self._shared is not None:
+            await self._shared.connect_awaiting()
         return await serve(
             self.connection,
             handler,

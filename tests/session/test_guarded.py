@@ -276,16 +276,22 @@ def test_many_writes_are_one_exchange_where_the_store_can(store: Remote, guard: 
     assert guarded.stats.written == 101
 
 
+def wait_until_written(guarded: GuardedStore, key: str) -> None:
+    receipt = guarded.receipt(key)
+    if receipt is not None:
+        receipt.wait()
+
+
 def test_who_waits_for_a_write_waits_for_moments_only(store: Remote, guard: Guard) -> None:
     guarded = guard(StoreLimits(timeout_s=10.0, write_wait_s=0.05))
     guarded.put("k", b"v", LATER)
-    guarded.wait_until_written("k")
+    wait_until_written(guarded, "k")
     assert guarded.flush(10)
-    guarded.wait_until_written("k")  # it is there already
+    wait_until_written(guarded, "k")  # it is there already
     store.free.clear()
     guarded.put("l", b"v", LATER)
     started = time.monotonic()
-    guarded.wait_until_written("l")
+    wait_until_written(guarded, "l")
     assert 0.04 < time.monotonic() - started < 2.0
     assert guarded._followers == {}, "nobody is left behind"
     store.free.set()
@@ -299,7 +305,7 @@ def test_a_slow_write_is_waited_for_once_and_not_by_the_next_ticket_of_the_conne
     store.free.clear()
     for key in "ab":
         guarded.put(key, b"v", LATER)
-    guarded.wait_until_written("a")
+    wait_until_written(guarded, "a")
     assert not guarded.follow("b", lambda: None), "the store is behind already"
     store.free.set()
     assert guarded.flush(10)
@@ -315,7 +321,7 @@ def test_a_written_entry_ends_the_wait_at_once(store: Remote, guard: Guard) -> N
     guarded.put("k", b"v", LATER)
     told = threading.Event()
     assert guarded.follow("k", told.set)
-    waiter = threading.Thread(target=guarded.wait_until_written, args=("k",))
+    waiter = threading.Thread(target=wait_until_written, args=(guarded, "k"))
     waiter.start()
     store.free.set()
     assert told.wait(10)
@@ -356,7 +362,7 @@ def test_nobody_waits_for_a_store_that_is_not_well(store: Remote, guard: Guard, 
             guarded.put(f"k{number}", b"v", LATER)
     guarded.put("k", b"v", LATER)
     started = time.monotonic()
-    guarded.wait_until_written("k")
+    wait_until_written(guarded, "k")
     assert time.monotonic() - started < 10.0
     assert guarded._followers == {}
 
@@ -493,3 +499,29 @@ def test_a_store_that_cannot_tell_of_itself_is_unavailable_for_that(store: Remot
     local = GuardedStore(MemoryStore())
     assert local.continuity().keeps_marks
     local.close()
+
+
+# --- before the first client -----------------------------------------------------------------------------------------
+
+
+def test_connecting_is_a_lookup_that_counts_for_nothing(store: Remote, guard: Guard) -> None:
+    asked: list[str] = []
+    store.get = lambda key, other=None: asked.append(key)  # type: ignore[method-assign, misc, assignment]
+    guarded = guard(StoreLimits(timeout_s=0.001))
+    guarded.connect()
+    assert len(asked) == 1
+    assert guarded.stats.answered == guarded.stats.probes == 0
+
+
+def test_connecting_to_a_store_that_fails_or_is_closed_or_local_does_no_harm(store: Remote, guard: Guard) -> None:
+    def fail(key: str, other: str | None = None) -> bytes | None:
+        raise StoreError("not there")
+
+    store.get = fail  # type: ignore[method-assign]
+    guarded = guard()
+    guarded.connect()
+    assert guarded.breaker.is_closed
+    assert guarded.stats.failed == 0
+    guarded.close()
+    guarded.connect()
+    GuardedStore(MemoryStore()).connect()

@@ -331,7 +331,7 @@ class AsyncStream(Face):
                 if harvest and link.is_ready:
                     for _ in range(2):  # the loop looks at its sockets, then calls back what it found
                         await asyncio.sleep(0)
-                while link.is_busy:
+                while link.is_busy or link.is_settling:
                     await link.change()
                 self._say_goodbye()
                 while not link.is_lost and link.transport is not None:

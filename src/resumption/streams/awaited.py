@@ -14,10 +14,30 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from resumption.session.stores.guarded import GuardedStore
+from resumption.session.stores.guarded import CONNECTING_S, PROBE_KEY, GuardedStore
 from resumption.session.stores.store import AsyncSessionStore
 
-__all__ = ["AwaitedStore"]
+__all__ = ["AwaitedReceipt", "AwaitedStore"]
+
+
+class AwaitedReceipt:
+    """An entry on its way into the store, for a coroutine that waits until it is there."""
+
+    __slots__ = ("_ends_at", "_guard", "_key", "_told")
+
+    def __init__(self, guard: GuardedStore, key: str, told: asyncio.Future[None], ends_at: float) -> None:
+        self._guard = guard
+        self._key = key
+        self._told = told
+        self._ends_at = ends_at
+
+    async def wait(self) -> None:
+        """Return when the store has it, or failed to take it, or its time is over."""
+        try:
+            async with asyncio.timeout_at(self._ends_at):
+                await self._told
+        except TimeoutError:
+            self._guard.unfollow(self._key)
 
 
 class AwaitedStore:
@@ -54,8 +74,8 @@ class AwaitedStore:
         guard.answered(started)
         return value
 
-    async def written(self, key: str) -> None:
-        """Wait until the store was told of ``key``, as long as the guard's limits allow."""
+    def receipt(self, key: str) -> AwaitedReceipt | None:
+        """As the guard's, for the running loop."""
         guard, loop = self._guard, asyncio.get_running_loop()
         told: asyncio.Future[None] = loop.create_future()
 
@@ -64,12 +84,19 @@ class AwaitedStore:
                 loop.call_soon_threadsafe(_resolve, told)
 
         if not guard.follow(key, done):
+            return None
+        return AwaitedReceipt(guard, key, told, loop.time() + guard.limits.write_wait_s)
+
+    async def connect(self) -> None:
+        """As the guard's, for the running loop; and for the thread that writes."""
+        guard = self._guard
+        if guard.is_local:
             return
-        try:
-            async with asyncio.timeout(guard.limits.write_wait_s):
-                await told
-        except TimeoutError:
-            guard.unfollow(key)
+        with contextlib.suppress(Exception):  # a store may be anyone's code, and is asked again soon
+            async with asyncio.timeout(CONNECTING_S):
+                if self._make is not None:
+                    await self._awaited(self._make, (PROBE_KEY,), False)
+                await self._in_thread(guard.look)
 
     async def disconnect(self) -> None:
         """Close what this loop has of the store. The next lookup connects again."""

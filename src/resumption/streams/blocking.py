@@ -203,6 +203,8 @@ class Stream(Driver):
                 issued = self._connection.new_session_ticket()
                 self._pump.collect()
             self._run_errands()
+            while self._pump.receipts:
+                self._pump.receipts.pop().wait()
             self._send_queued(deadline)
         return issued
 

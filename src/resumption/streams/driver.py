@@ -59,7 +59,7 @@ class Driver(Face):
         self._shaking_hands = threading.Lock()
         self._reading = threading.Lock()
         self._sending = threading.Lock()
-        self._ready = False  # the handshake is complete, and so is everything that belongs to it
+        self._ready = False  # the handshake is complete, and nothing of it is held back
         self._unsent: bytes | memoryview = b""  # sealed, and not yet in the socket
         self._owed = False  # a reader left something to be sent
         self._interrupted: tuple[int, bytes] | None = None  # where the chunk began whose records are `_unsent`, and it
@@ -74,18 +74,19 @@ class Driver(Face):
         with self._shaking_hands:
             self._check_open()
             try:
-                while not self._ready:
+                while not (self._ready or (pump.is_complete and pump.receipts)):
                     self._run_errands()
                     if pump.failure is not None:
                         self._send_aside()
                         pump.check()
                     if pump.has_only_tickets:
-                        self._send_aside()  # if the client has left already, that is no failure of the handshake
+                        if not pump.receipts:
+                            self._send_aside()  # if the client has left already, that is no failure of the handshake
                     else:
                         with self._sending:
                             self._send_queued(deadline, "handshake")
                     if pump.is_complete:
-                        self._ready = True
+                        self._ready = not pump.receipts
                     elif until_early_data and pump.early_buffered:
                         return
                     else:
@@ -93,6 +94,18 @@ class Driver(Face):
             finally:
                 if deadline is not None and not self._closed:
                     self._socket.restore()
+
+    def _settle(self) -> None:
+        """Wait until the sessions of a handshake are where others find them, for moments at most.
+
+        Only who has nothing else to do waits: a writer, whose data may send the client away to come back elsewhere, and
+        a reader for whom nothing has come. What was held back leaves with what is sent next.
+        """
+        with self._shaking_hands:
+            receipts = self._pump.receipts
+            while receipts:
+                receipts.pop().wait()
+            self._ready = True
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -112,6 +125,9 @@ class Driver(Face):
             if pump.is_at_end:
                 pump.check()
                 return False
+            if not self._ready and not self._socket.is_readable():
+                self._settle()
+                self._send_aside()
             before = pump.buffered
             self._receive(deadline)
             if pump.buffered == before and pump.is_between_records:
@@ -156,6 +172,7 @@ class Driver(Face):
         deadline = self._socket.deadline()
         if not self._ready:
             self._handshake(deadline)
+            self._settle()
         return deadline
 
     def _send_early(self, view: bytes | memoryview) -> int:
@@ -273,13 +290,16 @@ class Driver(Face):
         sock, locks = self._socket.sock, (self._shaking_hands, self._reading, self._sending)
         free = [lock for lock in locks if lock.acquire(blocking=False)]
         try:
-            if self._sending in free and (self._ready or self._pump.failure is not None):
+            if self._sending in free and (self._pump.is_complete or self._pump.failure is not None):
+                if wait_s and self._shaking_hands in free:
+                    for receipt in self._pump.receipts:
+                        receipt.wait()
                 self._say_goodbye(wait_s)
             if self._reading in free:
                 failed = self._pump.failure is not None
-                if self._ready and harvest and not failed and not self._connection.is_server:
+                if self._pump.is_complete and harvest and not failed and not self._connection.is_server:
                     self._read_what_is_there()
-                elif self._ready or failed:
+                elif self._pump.is_complete or failed:
                     self._drop_what_is_there()
             if len(free) < len(locks):
                 with contextlib.suppress(OSError):  # the other end is gone already

@@ -61,6 +61,7 @@ class Link(asyncio.BufferedProtocol):
         "_executor",
         "_loop",
         "_paused",
+        "_settling",
         "_waiters",
         "_worker",
         "early_data",
@@ -79,6 +80,7 @@ class Link(asyncio.BufferedProtocol):
         self._paused = False  # the transport does not read
         self._waiters: list[asyncio.Future[None]] = []
         self._worker: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
         self.pump = pump
         self.transport: asyncio.Transport | None = None
         self.early_data: bytes | memoryview = b""  # a client's, for its first flight
@@ -144,9 +146,12 @@ class Link(asyncio.BufferedProtocol):
             if self._worker is None:
                 self._worker = self._loop.create_task(self._run_errands())
         elif self._worker is None:
-            output = pump.take_urgent_output()
-            if output:
-                self.write(output)
+            if pump.receipts and self._settling is None:
+                self._settling = self._loop.create_task(self._settle())
+            if self._settling is None or not pump.has_only_tickets:
+                output = pump.take_urgent_output()
+                if output:
+                    self.write(output)
             self.is_ready = pump.is_complete
         self.control_reading()
         self.wake()
@@ -173,6 +178,17 @@ class Link(asyncio.BufferedProtocol):
             self.fail(error)
         finally:
             self._worker = None
+
+    async def _settle(self) -> None:
+        """Wait until the sessions of a handshake are where others find them, for moments at most. Tickets and data are
+        held back meanwhile; reading goes on."""
+        receipts = self.pump.receipts
+        try:
+            while receipts:
+                await receipts.pop().wait()
+        finally:
+            self._settling = None
+            self.advance()
 
     def fail(self, error: Exception) -> None:
         """Something is wrong on this side: that is the end."""
@@ -223,12 +239,17 @@ class Link(asyncio.BufferedProtocol):
     @property
     def must_wait_to_write(self) -> bool:
         """Whether a writer has to wait: for room, or for what must be told outside before."""
-        return (self.is_full or self._worker is not None) and not self.is_lost
+        return (self.is_full or self._worker is not None or self._settling is not None) and not self.is_lost
 
     @property
     def is_busy(self) -> bool:
         """Whether something is being asked or told outside."""
         return self._worker is not None
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether tickets and data are held back until what was told is known."""
+        return self._settling is not None
 
     async def change(self) -> None:
         """Wait until something has happened. Look again afterwards: others were woken too."""

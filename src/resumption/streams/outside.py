@@ -14,7 +14,21 @@ from resumption.connection import Connection
 from resumption.handshake.events import AnswersOutside, NeedSession
 from resumption.session.model import Session
 
-__all__ = ["AwaitedOutside", "Outside"]
+__all__ = ["AwaitedOutside", "AwaitedReceipt", "Outside", "Receipt"]
+
+
+class Receipt(Protocol):
+    """Something on its way to where it will be asked for."""
+
+    def wait(self) -> None:
+        """Return when it is there, or will not be, or is not to be waited for any longer. Called once."""
+
+
+class AwaitedReceipt(Protocol):
+    """A `Receipt` for event loops."""
+
+    async def wait(self) -> None:
+        """As `Receipt.wait`."""
 
 
 class Outside(AnswersOutside, Protocol):
@@ -22,10 +36,11 @@ class Outside(AnswersOutside, Protocol):
     several threads. Whatever `Exception` they raise counts as a miss: a handshake never fails because of a store.
     """
 
-    def session_issued(self, connection: Connection, session: Session) -> None:
+    def session_issued(self, connection: Connection, session: Session) -> Receipt | None:
         """``session`` became available. It is borrowed: `acquire` it, or copy it, to keep it beyond this call.
 
-        On a server the bytes that carry the ticket are sent after this has returned.
+        On a server the bytes that carry the ticket are sent after this has returned. With a receipt no data is sent
+        before it has been waited for, and in TLS 1.3 no ticket; the handshake is complete without.
         """
 
 
@@ -35,7 +50,7 @@ class AwaitedOutside(Outside, Protocol):
     async def find_session_awaiting(self, connection: Connection, question: NeedSession) -> Session | None:
         """As ``find_session``, awaited."""
 
-    async def session_issued_awaiting(self, connection: Connection, session: Session) -> None:
+    async def session_issued_awaiting(self, connection: Connection, session: Session) -> AwaitedReceipt | None:
         """As ``session_issued``, awaited."""
 
     async def disconnect(self) -> None:

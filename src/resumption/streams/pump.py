@@ -52,7 +52,8 @@ class Pump:
     its handshake is complete), ``failure`` what ended the connection,
     ``errands`` what has to be done outside: take the first away, `run` it, and hand its result to `settle`.
     ``has_only_tickets`` is set when a TLS 1.3 server has completed its handshake: what it has to send by then is no
-    part of that any more. With ``defer_tickets`` it waits for the first write.
+    part of that any more. With ``defer_tickets`` it waits for the first write. ``receipts`` are to be waited for before
+    that is sent, and before any data is.
     """
 
     __slots__ = (
@@ -69,11 +70,13 @@ class Pump:
         "failure",
         "has_only_tickets",
         "is_complete",
+        "receipts",
     )
 
     def __init__(self, connection: Connection, outside: Outside | None, *, defer_tickets: bool = False) -> None:
         self.connection = connection
         self.errands: deque[Errand] = deque()
+        self.receipts: list[Any] = []  # of the kind that the stream waits for
         self.buffered = 0
         self.failure: Exception | None = None
         self.is_complete = connection.handshake_complete
@@ -215,13 +218,13 @@ class Pump:
 
     def run(self, errand: Errand) -> Any:
         """Ask or tell outside, and return the answer. May block; does not touch the engine, so any thread may do it
-        meanwhile. A question that nobody could answer has `Failed`, news nothing."""
+        meanwhile. A question that nobody could answer has `Failed`; news may have a receipt, or nothing."""
         outside, connection = self._outside, self.connection
         try:
             if isinstance(errand, Question):
                 return errand.fetch(outside, connection)
             if outside is not None:
-                outside.session_issued(connection, errand.session)
+                return outside.session_issued(connection, errand.session)
         except Exception as error:
             return _failed(errand, error)
         return None
@@ -241,7 +244,7 @@ class Pump:
             if isinstance(errand, NeedSession):
                 return await outside.find_session_awaiting(self.connection, errand)
             if isinstance(errand, SessionIssued):
-                await outside.session_issued_awaiting(self.connection, errand.session)
+                return await outside.session_issued_awaiting(self.connection, errand.session)
             return None
         except Exception as error:
             return _failed(errand, error)
@@ -250,6 +253,8 @@ class Pump:
         """An errand is done: tell the engine, which goes on with what it had set aside. Harmless after `release`."""
         if isinstance(errand, SessionIssued):
             errand.session.release(self.connection.holder)
+            if answer is not None and not isinstance(answer, Failed):
+                self.receipts.append(answer)
             return
         try:
             self._sort(self.connection.answer(errand, answer))

@@ -22,7 +22,8 @@ from resumption.session.stores.guarded import StoreUnavailable
 from resumption.session.verdicts import Mechanism
 
 if TYPE_CHECKING:
-    from resumption.streams.awaited import AwaitedStore
+    from resumption.session.stores.guarded import Receipt
+    from resumption.streams.awaited import AwaitedReceipt, AwaitedStore
 
 __all__ = ["SharedStore"]
 
@@ -58,20 +59,18 @@ class SharedStore:
                 raise
         return self._revived(connection, question, sessions.opened(lookup, record))
 
-    def session_issued(self, connection: SessionOwner, session: Session) -> None:
+    def session_issued(self, connection: SessionOwner, session: Session) -> Receipt | None:
         """Have a session saved that clients will name by its id. Failures are counted, never raised.
 
-        Waits until the store has it, if that is a matter of moments (`resumption.StoreLimits`).
+        The receipt is for who waits until the store has it, if that is a matter of moments (`resumption.StoreLimits`).
         """
         key = self._saved(session)
-        if key is not None:
-            self.sessions.guard.wait_until_written(key)
+        return self.sessions.guard.receipt(key) if key is not None else None
 
-    async def session_issued_awaiting(self, connection: SessionOwner, session: Session) -> None:
+    async def session_issued_awaiting(self, connection: SessionOwner, session: Session) -> AwaitedReceipt | None:
         """As `session_issued`, in an event loop."""
         key = self._saved(session)
-        if key is not None:
-            await self._awaiting().written(key)
+        return self._awaiting().receipt(key) if key is not None else None
 
     def _saved(self, session: Session) -> str | None:
         data = session.data
@@ -82,6 +81,14 @@ class SharedStore:
     def forget(self, session: Session) -> None:
         """Have a session forgotten that no process shall resume any more."""
         self.sessions.remove(session.data.session_id, session.data.partition)
+
+    def connect(self) -> None:
+        """Reach the store before the first client comes, which would not wait so long. Takes a second at most."""
+        self.sessions.guard.connect()
+
+    async def connect_awaiting(self) -> None:
+        """As `connect`, in an event loop."""
+        await self._awaiting().connect()
 
     async def disconnect(self) -> None:
         """Close what this event loop has of the store. The next lookup connects again."""

@@ -158,6 +158,13 @@ class TimedSocket:
         except (OSError, ValueError):
             return True
 
+    def is_readable(self) -> bool:
+        """Whether something has come, or the end; False also where that cannot be found out."""
+        try:
+            return wait_until_ready(self.sock.fileno(), 0.0)
+        except (OSError, ValueError):
+            return False
+
 
 def wait_until_ready(fileno: int, timeout: float | None, *, writing: bool = False) -> bool:
     """Wait up to ``timeout`` seconds (None: for ever) until the descriptor can be read or written; False if not."""

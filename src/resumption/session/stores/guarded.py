@@ -28,13 +28,23 @@ from resumption.session.stores.breaker import BreakerChange, BreakerPolicy, Brea
 from resumption.session.stores.store import Entry, SessionStore
 from resumption.session.stores.workers import Workers
 
-__all__ = ["LATENCY_BOUNDS_S", "GuardedStore", "StoreLimits", "StoreStats", "StoreUnavailable"]
+__all__ = [
+    "CONNECTING_S",
+    "LATENCY_BOUNDS_S",
+    "PROBE_KEY",
+    "GuardedStore",
+    "Receipt",
+    "StoreLimits",
+    "StoreStats",
+    "StoreUnavailable",
+]
 
+PROBE_KEY = "resumption:probe"
+CONNECTING_S = 1.0
 LATENCY_BOUNDS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 _WRITTEN_AT_ONCE = 64
 _IDLE_S = 5.0  # seconds after which a writer without work ends
-_PROBE_KEY = "resumption:probe"
 _log = logging.getLogger("resumption.store")
 
 T = TypeVar("T")
@@ -53,17 +63,18 @@ class StoreLimits:
     """How much a store may cost. Times in seconds.
 
     ``timeout_s``: what a lookup may take, which is also the breaker's budget. ``in_flight``: lookups under way at a
-    time. ``write_queue``: entries that wait to be written. ``write_wait_s``: how long a new ticket is held back at most
-    until the store has its session, so that a client which returns at once is known elsewhere; only while the store is
-    well, and 0 for not at all. ``failures`` within ``window_s`` open the breaker, which
-    looks again every ``probe_every_s``. ``negative_entries`` ids that the store did not know are not asked for again
-    for ``negative_s``. ``close_wait_s``: how long closing waits for the queue. Raises `ConfigurationError`.
+    time. ``write_queue``: entries that wait to be written. ``write_wait_s``: how
+    long after a handshake its tickets and the first data are held back at most until the store has the session, so
+    that a client which returns at once is known elsewhere; only while the store is well, and 0 for not at all.
+    ``failures`` within ``window_s`` open the breaker, which looks again every ``probe_every_s``. ``negative_entries``
+    ids that the store did not know are not asked for again for ``negative_s``. ``close_wait_s``: how long closing waits
+    for the queue. Raises `ConfigurationError`.
     """
 
     timeout_s: float = 0.02
     in_flight: int = 64
     write_queue: int = 1024
-    write_wait_s: float = 0.005
+    write_wait_s: float = 0.02
     failures: int = 5
     window_s: float = 10.0
     probe_every_s: float = 1.0
@@ -107,6 +118,23 @@ class StoreStats:
     def snapshot(self) -> dict[str, int]:
         """The counts, by name."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name[:7] != "latency"}
+
+
+class Receipt:
+    """An entry on its way into the store, for one caller who waits until it is there."""
+
+    __slots__ = ("_ends_at", "_guard", "_key", "_told")
+
+    def __init__(self, guard: GuardedStore, key: str, told: threading.Lock) -> None:
+        self._guard = guard
+        self._key = key
+        self._told = told
+        self._ends_at = time.monotonic() + guard.limits.write_wait_s
+
+    def wait(self) -> None:
+        """Return when the store has it, or failed to take it, or its time is over."""
+        if not self._told.acquire(timeout=max(0.0, self._ends_at - time.monotonic())):
+            self._guard.unfollow(self._key)
 
 
 class GuardedStore:
@@ -255,6 +283,17 @@ class GuardedStore:
         """How many calls the workers are making now."""
         return self._workers.under_way
 
+    def connect(self) -> None:
+        """Ask the store something now, so that the first handshakes find it connected. Before there are any: this may
+        take a second. Raises and counts nothing."""
+        job = None if self.is_local else self._workers.submit(self.look)
+        if job is not None:
+            job.wait(CONNECTING_S)
+
+    def look(self) -> bytes | None:
+        """A lookup of a key that nobody has, by the calling thread."""
+        return self.store.get(PROBE_KEY)
+
     def _probe(self) -> None:
         self._count("probes")
         started = self.clock()
@@ -262,7 +301,7 @@ class GuardedStore:
         def probed(job: Any) -> None:
             self.breaker.probed(job.error is None and self.clock() - started <= self.limits.timeout_s)
 
-        if self._workers.submit(lambda: self.store.get(_PROBE_KEY), probed) is None:
+        if self._workers.submit(self.look, probed) is None:
             self.breaker.probed(False)
 
     def _changed(self, change: BreakerChange) -> None:
@@ -333,12 +372,11 @@ class GuardedStore:
             self._followers.pop(key, None)
             self._is_well = False
 
-    def wait_until_written(self, key: str) -> None:
-        """Wait until the store was told of ``key``, but not longer than ``write_wait_s``."""
-        written = threading.Lock()
-        written.acquire()
-        if self.follow(key, written.release) and not written.acquire(timeout=self.limits.write_wait_s):
-            self.unfollow(key)
+    def receipt(self, key: str) -> Receipt | None:
+        """To wait until the store was told of ``key``, with ``write_wait_s`` from now on; None if nobody has to."""
+        told = threading.Lock()
+        told.acquire()
+        return Receipt(self, key, told) if self.follow(key, told.release) else None
 
     def _tell_followers(self, keys: list[str]) -> None:
         with self._lock:
