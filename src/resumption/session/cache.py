@@ -55,7 +55,7 @@ class CacheMode(IntFlag):
     UPDATE_TIME = 0x0400  # adding and resuming make a session young again
 
 
-class SessionCache:
+class SessionCache(forking.LockedAtFork):
     """A bounded collection of sessions with one reference to each; "cache of NAME" is its holder in their ledgers.
 
     ``max_size`` (sessions) and ``max_bytes`` bound it, 0 is without limit; ``max_peers`` and ``max_per_peer`` bound
@@ -421,16 +421,6 @@ class SessionCache:
         """``session`` ended, because somebody gave back the cache's reference."""
         with self._lock:
             self._index.forget(session, data)
-
-    def before_fork(self) -> None:
-        """Keep other threads out while the process is copied."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on. So does the child: its sessions are copies of its own."""
-        self._lock.release()
-
-    after_fork_in_child = after_fork_in_parent
 
     # Behind all that.
 

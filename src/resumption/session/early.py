@@ -17,7 +17,7 @@ from typing import Final
 from resumption.constants import MAX_TICKET_LIFETIME_S
 from resumption.frozen import frozen
 from resumption.session.facts import SessionData
-from resumption.session.verdicts import TLS_13
+from resumption.session.verdicts import TLS_13, Worded
 
 __all__ = [
     "NO_EARLY_DATA",
@@ -41,17 +41,8 @@ class EarlyState(StrEnum):
     REJECTED = "rejected"  # it was sent, and thrown away
 
 
-class EarlyReason(StrEnum):
+class EarlyReason(Worded):
     """Why early data was not sent, or not accepted. The value is for programs and never changes."""
-
-    sentence: str
-
-    def __new__(cls, value: str, sentence: str) -> EarlyReason:
-        """A member from its two parts, as written below."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.sentence = sentence
-        return member
 
     # On either side.
     OFF = "off", "early data is switched off here"

@@ -15,9 +15,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from contextlib import AbstractContextManager
 from typing import Protocol
 
-__all__ = ["ForkSensitive", "watch", "watch_innermost"]
+__all__ = ["ForkSensitive", "LockedAtFork", "watch", "watch_innermost"]
 
 
 class ForkSensitive(Protocol):
@@ -31,6 +32,40 @@ class ForkSensitive(Protocol):
 
     def after_fork_in_child(self) -> None:
         """Start over with what belongs to one process only, then release the lock."""
+
+
+class Lock(AbstractContextManager[bool], Protocol):
+    """A lock of any kind."""
+
+    def acquire(self) -> bool:
+        """Take it, waiting for it."""
+
+    def release(self) -> None:
+        """Let go of it."""
+
+
+class LockedAtFork:
+    """What has nothing to put in order before a fork: ``_lock`` is taken, and released on both sides. See `watch`."""
+
+    __slots__ = ()
+
+    _lock: Lock
+
+    def before_fork(self) -> None:
+        """Let a change under way finish first, and none begin."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on, or start over."""
+        self._start_over_in_child()
+        self._lock.release()
+
+    def _start_over_in_child(self) -> None:
+        """Leave to the parent what is the parent's. Under the lock."""
 
 
 _watched: weakref.WeakSet[ForkSensitive] = weakref.WeakSet()

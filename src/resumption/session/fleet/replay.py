@@ -80,7 +80,7 @@ class _Continuity(Protocol):
     def keeps_marks(self) -> bool: ...
 
 
-class ReplayRegister:
+class ReplayRegister(forking.LockedAtFork):
     """Says of each hello whether it is new. Safe to share between threads; a forked child starts with an empty one."""
 
     def __init__(
@@ -241,18 +241,9 @@ class ReplayRegister:
 
     # --- forks -------------------------------------------------------------------------------------------------------
 
-    def before_fork(self) -> None:
-        """Let a call under way finish first."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """Start over: what the parent remembers from now on is not known here."""
+    def _start_over_in_child(self) -> None:
+        """What the parent remembers from now on is not known here."""
         self._start()
-        self._lock.release()
 
 
 class SpentTickets:

@@ -62,7 +62,7 @@ class Lookup(NamedTuple):
     keys: tuple[str, ...]
 
 
-class SharedSessions:
+class SharedSessions(forking.LockedAtFork):
     """A `SessionStore` behind its guard and seals. Safe to share between threads and across forks if the store is."""
 
     def __init__(
@@ -209,15 +209,3 @@ class SharedSessions:
             unknown[lookup.keys[0]] = lookup.now + limits.negative_s
 
     # --- forks -------------------------------------------------------------------------------------------------------
-
-    def before_fork(self) -> None:
-        """Let a change of the counts finish first."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """Go on."""
-        self._lock.release()

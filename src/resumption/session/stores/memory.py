@@ -26,7 +26,7 @@ _OPTIONS: Options = {"max_entries": int, "max_marks": int, "max_bytes": int}
 _SWEPT_PER_CALL = 4  # entries looked at per insertion: more than come in, so expired ones do not pile up
 
 
-class MemoryStore:
+class MemoryStore(forking.LockedAtFork):
     """A `session.stores.store.SessionStore` in memory. Safe to share between threads; never blocks for long."""
 
     is_local = True
@@ -215,16 +215,7 @@ class MemoryStore:
 
     # --- forks -------------------------------------------------------------------------------------------------------
 
-    def before_fork(self) -> None:
-        """Let a call under way finish first."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
+    def _start_over_in_child(self) -> None:
         """Begin empty: what the parent holds is the parent's to spend."""
         self._clear()
         self._identity = secrets.token_hex(16)
-        self._lock.release()

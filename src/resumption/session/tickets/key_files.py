@@ -37,7 +37,7 @@ class _Stamp(NamedTuple):
     status_ns: int
 
 
-class TicketKeyFiles:
+class TicketKeyFiles(forking.LockedAtFork):
     """The keys in one or more files, behind the same methods as `TicketKeys`. Safe to share between threads and forks.
 
     A server context calls `refresh` now and then by itself (`ServerContext.refresh`). Pickled it is a list of names.
@@ -174,18 +174,6 @@ class TicketKeyFiles:
                 raise ConfigurationError(f"{path}: another of the files has a key of the same name")
             keys.append(key)
         return tuple(keys), stamps
-
-    def before_fork(self) -> None:
-        """Let a reload under way finish first."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """Go on with the same keys."""
-        self._lock.release()
 
 
 def _stamp(path: Path) -> _Stamp | None:

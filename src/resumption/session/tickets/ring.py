@@ -117,7 +117,7 @@ class TicketStatus:
         return next((key.name for key in self.keys if key.is_issuing), None)
 
 
-class KeyRing:
+class KeyRing(forking.LockedAtFork):
     """The keys that exist now. One ring may be used by any number of threads; it survives a fork and is never pickled.
 
     Reading takes no lock: the present `Window` is one immutable object, swapped when an epoch begins.
@@ -425,15 +425,3 @@ class KeyRing:
 
     def _is_good(self, key: EpochKey) -> bool:
         return key.generation not in self._revoked_generations and key.name not in self._revoked_names
-
-    def before_fork(self) -> None:
-        """Let an update under way finish first."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """Go on with the same ring: it holds no random state."""
-        self._lock.release()
