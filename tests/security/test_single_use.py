@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,21 @@ def test_a_store_in_trouble_costs_the_resumption_or_the_single_use(world: World,
         assert pair.server.session_reused is lenient
         assert pair.server.resumption is not None
         assert pair.server.resumption.reason is (None if lenient else Reason.STORE_UNAVAILABLE)
+        pair.free()
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+def test_f85_a_store_that_has_lost_marks_is_not_trusted_with_tickets_from_before(world: World, lenient: bool) -> None:
+    client, moved = world.client_config(), world.clock()
+    before = world.server_config(spent_tickets=SpentTickets(MemoryStore(clock=world.clock)))
+    first = world.meet(client, before).check()
+    with first.client.get1_session() as session:  # type: ignore[union-attr]
+        first.free()
+        emptied = MemoryStore(clock=lambda: moved + 1)
+        spent = SpentTickets(emptied, resume_if_unsure=lenient)
+        pair = world.meet(client, replace(before, spent_tickets=spent), session=session).check()
+        assert pair.server.session_reused is lenient
+        assert len(emptied._marks) == 1, "it is spent either way"
         pair.free()
 
 

@@ -195,7 +195,7 @@ def test_who_dies_while_taking_costs_nobody_else_a_session(path: Path, committed
     closed(doomed)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        assert doomed._life.count_taking(connection, doomed._opened) is not None
+        assert doomed._life.count_taking(connection, doomed._opened, 0.0) is not None
         connection.execute("COMMIT" if committed else "ROLLBACK")
     assert [other.take(key) for key in KEYS[1:3]] == [b"k1", b"k2"]
     doomed._life.taken()  # late: others have gone on
@@ -266,6 +266,27 @@ def test_a_life_that_cannot_begin_is_a_store_error_until_it_can(path: Path) -> N
         holder.execute("ROLLBACK")
     store = SQLiteStore(path, busy_timeout_s=0.01)
     assert store.take("k0") is None
+    store.close()
+
+
+def test_f85_a_copy_that_has_lost_marks_is_another_life_which_says_since_when(
+    path: Path, restore: Callable[[Path, Path], None]
+) -> None:
+    now = [1000.0]
+    store = SQLiteStore(path, clock=lambda: now[0])
+    assert store.continuity().since == 1000.0
+    assert store.add_once("early", LATER)
+    copy = copy_of(path)
+    now[0] = 2000.0
+    assert store.add_once("late", LATER)
+    assert not store.add_once("late", LATER)
+    assert store.continuity().since == 1000.0
+    closed(store)
+    restore(copy, path)
+    now[0] = 3000.0
+    assert store.add_once("late", LATER), "the mark is lost"
+    assert store.continuity().since == 3000.0, "and nobody trusts it"
+    assert not store.add_once("early", LATER)
     store.close()
 
 

@@ -327,10 +327,12 @@ def test_f86_an_emptied_or_restarted_memcached_is_another_one() -> None:
         assert store.add_once("m", LATER)
         store.put("k", b"v", LATER)
         assert facts(store) == first
+        since = store.continuity().since  # type: ignore[attr-defined]
         admin = Client((HOST, server.port))
         admin.flush_all(noreply=False)
         admin.close()
         assert facts(store) != first
+        assert store.continuity().since > since > 0  # type: ignore[attr-defined]
         elsewhere = open_store(another.url, timeout_s=5.0)
         assert facts(elsewhere) != first
         elsewhere.close()
@@ -447,6 +449,9 @@ def test_f85_what_an_older_copy_brings_back_is_not_taken_again(tmp_path: Path) -
         for key in ("a", "b", "c"):
             store.put(key, key.encode(), LATER)
         admin = redis.Redis(HOST, server.port)
+        since = store.continuity().since  # type: ignore[attr-defined]
+        assert since > 0
+        assert store.continuity().since == since  # type: ignore[attr-defined]
         admin.save()
         assert store.take("a") == b"a"
         server.processes[0].stop()
@@ -464,6 +469,7 @@ def test_f85_what_an_older_copy_brings_back_is_not_taken_again(tmp_path: Path) -
                 return taken
 
             assert asyncio.run(take()) == [None, None, None, b"d"]
+            assert store.continuity().since > since, "marks from before may be gone"  # type: ignore[attr-defined]
         admin.close()
         store.close()
 

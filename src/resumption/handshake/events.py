@@ -272,15 +272,19 @@ class NeedSpending(Question["Reason | None"]):
 
     tickets: SpentTickets
     key: bytes
+    issued_at: float
     expires_at: float
 
     def at_once(self, host: AnswersAtOnce | None, connection: Any) -> Reason | Pending | None:
         """A store in memory answers in the same call."""
-        return self.tickets.spend(self.key, self.expires_at) if self.tickets.is_local else PENDING
+        return self._spent() if self.tickets.is_local else PENDING
+
+    def _spent(self) -> Reason | None:
+        return self.tickets.spend(self.key, self.issued_at, self.expires_at)
 
     def fetch(self, outside: AnswersOutside | None, connection: Any) -> Reason | None:
         """From the store."""
-        return self.tickets.spend(self.key, self.expires_at)
+        return self._spent()
 
     def fallback(self, error: Exception | None) -> Reason | None:
         """As for a store that does not answer."""

@@ -336,7 +336,8 @@ def accept(
     accepted = Accepted(session, early, position, mechanism)
     spent = choice.config.spent_tickets
     if spent is not None and mechanism is Mechanism.STATELESS_13:
-        out.ask(NeedSpending(spent, spent_key(secret, choice.config.partition), session.data.expires_at))
+        data = session.data
+        out.ask(NeedSpending(spent, spent_key(secret, choice.config.partition), data.time, data.expires_at))
         return AwaitSpending(choice, psk, accepted)
     return resume(choice, psk, accepted, out)
 

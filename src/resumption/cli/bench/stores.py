@@ -28,6 +28,7 @@ from resumption.session.stores.store import SessionStore, open_store
 __all__ = ["store"]
 
 _RECORD = 1024  # bytes: a sealed session with a chain of one certificate
+_DIGITS = 48  # of a key's number
 _BATCH = 500
 _LIFETIME_S = 3600.0
 _HANDSHAKES = 20
@@ -75,17 +76,15 @@ def _measure(url: str, sessions: int, calls: int, folder: Path) -> dict[str, Any
         with _Floor(url, folder, run, calls) as floor:
             facts["floor"] = _timed(floor, run, calls, 0) if floor is not None else None
     finally:
-        for number in range(sessions):
-            if urlsplit(url).scheme in ("memory", "sqlite"):
-                break  # they end with this process
-            opened.remove(_key(run, number))
+        if urlsplit(url).scheme not in ("memory", "sqlite"):  # they end with this process
+            _empty(opened, run, sessions)
         guarded.close()
         opened.close()
     return facts
 
 
 def _key(run: str, number: int) -> str:
-    return f"resumption:s:{run}{number:048x}"
+    return f"resumption:s:{run}{number:0{_DIGITS}x}"
 
 
 def _fill(opened: SessionStore, run: str, sessions: int) -> float:
@@ -101,6 +100,16 @@ def _fill(opened: SessionStore, run: str, sessions: int) -> float:
             for entry in entries:
                 opened.put(*entry)
     return time.perf_counter() - started
+
+
+def _empty(opened: SessionStore, run: str, sessions: int) -> None:
+    """Leave nothing behind."""
+    clear = getattr(opened, "clear", None)
+    if clear is not None:
+        clear(_key(run, 0)[:-_DIGITS])
+        return
+    for number in range(sessions):
+        opened.remove(_key(run, number))
 
 
 def _store_calls(opened: SessionStore) -> dict[str, Call]:

@@ -250,7 +250,9 @@ class SpentTickets:
     """Makes stateless tickets single-use: each is marked in a store when it resumes, for the rest of its life.
 
     A stateful ticket is spent by leaving the store, and needs no mark. All processes that can open a ticket must share
-    the store. Marks are kept for as long as tickets live, so there must be room for all that are used in that time.
+    the store. Marks are kept for as long as tickets live, so there must be room for all that are used in that time. A
+    store that was emptied, or is an older copy of itself, may have lost marks: where it can tell (``continuity``),
+    tickets from before are not trusted to it.
     """
 
     def __init__(self, store: SessionStore, *, timeout_s: float = 0.02, resume_if_unsure: bool = False) -> None:
@@ -266,13 +268,22 @@ class SpentTickets:
         """Whether `spend` never waits for anything outside this process."""
         return self._guard.is_local
 
-    def spend(self, key: bytes, expires_at: float) -> Reason | None:
+    def spend(self, key: bytes, issued_at: float, expires_at: float) -> Reason | None:
         """Mark the ticket with this `spent_key`: None if it may be used now, else why not. May block."""
+        guard = self._guard
         try:
-            is_new = self._guard.add_once("spent:" + key.hex(), expires_at)
+            is_new, since = guard.call(lambda: self._mark(guard.store, "spent:" + key.hex(), expires_at))
         except StoreError:
             return self.when_unsure
-        return None if is_new else Reason.ALREADY_SPENT
+        if not is_new:
+            return Reason.ALREADY_SPENT
+        return self.when_unsure if issued_at < since else None
+
+    def _mark(self, store: SessionStore, key: str, expires_at: float) -> tuple[bool, float]:
+        """Whether the mark is new; and from when on the store has all marks, which it tells afterwards."""
+        is_new = store.add_once(key, expires_at)
+        ask = getattr(store, "continuity", None)
+        return is_new, float(ask().since) if ask is not None else 0.0
 
     @property
     def when_unsure(self) -> Reason | None:

@@ -36,6 +36,7 @@ _LONGEST_NAME = 250
 _LONGEST_RELATIVE_S = 30 * 86_400  # beyond that memcached takes a number of seconds for a date
 _CHECK_EVERY_S = 1.0  # seconds between two looks at whether the servers may drop marks
 _LONGEST_TIMEOUT_S = 60.0
+_SIGN_OF_LIFE = "resumption:alive"
 _LISTED_AT_ONCE = 100
 _ROUNDS = 4
 _PAUSE_S = 0.01  # between two looks at whether a crawler that is busy is done
@@ -155,7 +156,7 @@ class MemcachedStore:
 
     def continuity(self) -> Continuity:
         """Whether the store is still what it was; see `resumption.session.stores.store.Continuity`."""
-        identity, evicted, keeps = hashlib.sha256(), 0, True
+        identity, evicted, keeps, since = hashlib.sha256(), 0, True, 0.0
         with self._answers():
             for client in self._clients.values():
                 facts, settings = client.stats(), client.stats("settings")
@@ -163,7 +164,12 @@ class MemcachedStore:
                 identity.update(b"%d %d %d|" % (int(facts[b"pid"]), started, int(facts[b"cmd_flush"])))
                 evicted += int(facts[b"evictions"]) + int(facts.get(b"slab_reassign_evictions_nomem", 0))
                 keeps = keeps and settings.get(b"evictions") in (b"off", False)
-        return Continuity(identity=identity.hexdigest(), evicted=evicted, keeps_marks=keeps)
+                sign = client.get(_SIGN_OF_LIFE)
+                if sign is None:  # new or emptied; whoever is first says when
+                    client.add(_SIGN_OF_LIFE, repr(self._clock()).encode(), noreply=False)
+                    sign = client.get(_SIGN_OF_LIFE)
+                since = max(since, float(sign or self._clock()))
+        return Continuity(identity=identity.hexdigest(), evicted=evicted, keeps_marks=keeps, since=since)
 
     def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
         """Some of the values whose keys begin with ``prefix``, ``limit`` at most; not those with the longest keys."""

@@ -50,6 +50,7 @@ class MemoryStore(forking.LockedAtFork):
         self._marks: OrderedDict[str, float] = OrderedDict()
         self._bytes = 0
         self._identity = secrets.token_hex(16)
+        self._since = clock()
         self._is_closed = False
         self._lock = threading.Lock()
         forking.watch(self)
@@ -130,7 +131,7 @@ class MemoryStore(forking.LockedAtFork):
 
     def continuity(self) -> Continuity:
         """Whether the store is still what it was: this object, in this process."""
-        return Continuity(identity=self._identity, evicted=0, keeps_marks=True)
+        return Continuity(identity=self._identity, evicted=0, keeps_marks=True, since=self._since)
 
     def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
         """Some of the values whose keys begin with ``prefix``, ``limit`` at most."""
@@ -219,3 +220,4 @@ class MemoryStore(forking.LockedAtFork):
         """Begin empty: what the parent holds is the parent's to spend."""
         self._clear()
         self._identity = secrets.token_hex(16)
+        self._since = self._clock()

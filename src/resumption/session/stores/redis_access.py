@@ -183,18 +183,19 @@ def sentinels_of(client: Any, kind: str) -> list[tuple[Any, str]]:
     return [(node, found[node.name]) for node in nodes if node.name in found]
 
 
-def continuity_of(infos: Iterable[Mapping[str, Any]], tokens: Iterable[object]) -> Continuity:
-    """What INFO and the sentinel keys of all primaries say together."""
-    infos = list(infos)
+def continuity_of(infos: Iterable[Mapping[str, Any]], signs: Iterable[object]) -> Continuity:
+    """What INFO and the signs of life of all primaries say together."""
+    infos, signs = list(infos), list(signs)
     names = [str(info["run_id"]) for info in infos]
-    values = [token if isinstance(token, bytes) else b"" for token in tokens]
-    if not infos or not all(values):
+    said = [sign for sign in signs if isinstance(sign, bytes)]
+    if not infos or len(said) < len(infos):
         raise StoreError("the store does not say whether it is still the one it was")
-    identity = hashlib.sha256("|".join(sorted(names)).encode() + b"|" + b"|".join(sorted(values))).hexdigest()
+    identity = hashlib.sha256("|".join(sorted(names)).encode() + b"|" + b"|".join(sorted(said))).hexdigest()
     return Continuity(
         identity=identity,
         evicted=sum(int(info["evicted_keys"]) for info in infos),
         keeps_marks=_keeps_marks(infos),
+        since=max(float(sign.partition(b" ")[2]) for sign in said),
     )
 
 

@@ -48,6 +48,15 @@ for number, key in ipairs(KEYS) do
 end
 return found"""
 )
+_ALIVE = (
+    _LIFE
+    + """local said = redis.call('GET', KEYS[1])
+if not said or string.sub(said, 1, 16) ~= life then
+  said = life .. ARGV[1]
+  redis.call('SET', KEYS[1], said)
+end
+return said"""
+)
 _LIFE_LENGTH = 16
 _HEAD_LENGTH = _LIFE_LENGTH + 8
 _SCANNED_AT_ONCE = 500
@@ -163,19 +172,18 @@ class RedisCommands:
 
     def continuity(self) -> Steps[Continuity]:
         """Whether the store is still what it was. One exchange per node."""
-        infos, tokens = [], []
+        infos, signs = [], []
         for node, name in (yield NODES):
+            # New, emptied or gone back: whoever is first gives it another sign of life, with the time.
+            ask = ("EVAL", _ALIVE, 1, name, f"{secrets.token_hex(16)} {self._clock()!r}")
             if node is None:
-                token, info = yield Request((("GET", name), ("INFO",)))
+                sign, info = yield Request((ask, ("INFO",)))
             else:
                 (info,) = yield Request((("INFO",),), node)
-                (token,) = yield Request((("GET", name),))
-            if token is None:  # new or emptied; whoever is first gives it another sign of life
-                yield Request((("SET", name, secrets.token_hex(16), "NX"),))
-                (token,) = yield Request((("GET", name),))
+                (sign,) = yield Request((ask,))
             infos.append(info)
-            tokens.append(token)
-        return continuity_of(infos, tokens)
+            signs.append(sign)
+        return continuity_of(infos, signs)
 
     def entries(self, prefix: str, limit: int) -> Steps[list[StoredEntry]]:
         """Some of the values whose keys begin with ``prefix``, ``limit`` at most."""

@@ -35,7 +35,7 @@ _OPTIONS: Options = {"max_entries": int, "max_marks": int, "max_bytes": int, "bu
 _LAYOUT = Layout(
     "session store",
     0x52534D50,  # "RSMP"
-    3,
+    4,
     LIFE_TABLE
     + """
 CREATE TABLE IF NOT EXISTS records
@@ -139,7 +139,7 @@ class SQLiteStore(SQLiteFile):
                 return None
             with self._transaction(connection):
                 rows = connection.execute(_TAKE, (key, other)).fetchall()
-                life = self._life.count_taking(connection, self._opened)
+                life = self._life.count_taking(connection, self._opened, now)
             self._life.taken()
         return _pick([row[:3] for row in rows if row[3] == life], key, now)
 
@@ -193,15 +193,23 @@ class SQLiteStore(SQLiteFile):
                     raise StoreError(f"no room for another mark: {self._max_marks} are live")
                 self._mark_room = min(room, max(1, self._max_marks // 64))
             self._mark_room -= 1
-            return now < expires_at and self._run(connection, _MARK, (key, expires_at, now)).rowcount == 1
+            if not now < expires_at:
+                return False
+            with self._transaction(connection):
+                is_new = connection.execute(_MARK, (key, expires_at, now)).rowcount == 1
+                if is_new:
+                    self._life.count_taking(connection, self._opened, now)
+            if is_new:
+                self._life.taken()
+            return is_new
 
     def continuity(self) -> Continuity:
         """Whether the store is still what it was: this file and no copy of it, on a machine that has not gone down
         (which may have cost the newest marks: no change waits for the disk)."""
         with self._connected() as connection:
             self._go_on(connection)
-            (token,) = connection.execute("SELECT token FROM life").fetchone()
-        return Continuity(identity=token.hex(), evicted=0, keeps_marks=True)
+            ((token, since),) = connection.execute("SELECT token, since FROM life").fetchall()
+        return Continuity(identity=token.hex(), evicted=0, keeps_marks=True, since=since)
 
     def entries(self, prefix: str, limit: int) -> list[StoredEntry]:
         """Some of the values whose keys begin with ``prefix``, ``limit`` at most, those that end first."""
@@ -257,7 +265,7 @@ class SQLiteStore(SQLiteFile):
         if not self._life.goes_on(connection, self._opened):
             with self._transaction(connection):
                 if not self._life.goes_on(connection, self._opened):  # nobody was quicker
-                    self._life.begin(connection, self._opened)
+                    self._life.begin(connection, self._opened, self._clock())
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:

@@ -1,10 +1,11 @@
 """The life of a SQLite store: how an older copy of the file is told from the file that it was copied from.
 
-An older copy (a restored backup, or what a power failure has left) holds sessions that were spent since. So the file
-counts what is taken from it, and a companion of 32 bytes beside it counts along. The companion is ahead where the file
-went back, however that came about: moved into place or written over, under running processes or while there were none.
-Then, or where the file lies elsewhere than it says, the next *life* begins: a number in the file that values are put
-with, and without which they are not taken any more. It begins in the transaction of whoever finds out, for all.
+An older copy (a restored backup, or what a power failure has left) holds sessions that were spent since, and lacks
+marks. So the file counts what is taken and marked, and a companion of 32 bytes beside it counts along. The companion is
+ahead where the file went back, however that came about: moved into place or written over, under running processes or
+while there were none. Then, or where the file lies elsewhere than it says, the next *life* begins: a number in the file
+that values are put with, and without which they are not taken any more. It begins in the transaction of whoever finds
+out, for all.
 
 The companion is written before a taking is committed, as a span from the count before to the count after, and closed to
 the latter afterwards. So a process that is killed between the two leaves a span in which both counts are right.
@@ -26,13 +27,13 @@ __all__ = ["LIFE_TABLE", "FileLife"]
 
 LIFE_TABLE = """
 CREATE TABLE IF NOT EXISTS life
-    (number INTEGER NOT NULL, token BLOB NOT NULL, place TEXT NOT NULL, taken INTEGER NOT NULL);
-INSERT INTO life SELECT 0, zeroblob(16), '', 0 WHERE NOT EXISTS (SELECT 1 FROM life);
+    (number INTEGER NOT NULL, token BLOB NOT NULL, place TEXT NOT NULL, taken INTEGER NOT NULL, since REAL NOT NULL);
+INSERT INTO life SELECT 0, zeroblob(16), '', 0, 0 WHERE NOT EXISTS (SELECT 1 FROM life);
 """
 
 _LOOK = "SELECT token, place, taken FROM life"
 _COUNT = "UPDATE life SET taken = taken + 1 RETURNING number, token, taken"
-_BEGIN = "UPDATE life SET number = number + 1, token = ?, place = ?, taken = 0"
+_BEGIN = "UPDATE life SET number = number + 1, token = ?, place = ?, taken = 0, since = ?"
 _SPAN = struct.Struct(">16sQQ")  # token, takings before, takings after
 _TOKEN_LENGTH = 16
 _FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -52,20 +53,20 @@ class FileLife:
         ((token, place, taken),) = connection.execute(_LOOK).fetchall()
         return bool(place == place_of(opened)) and self._agrees(token, taken)
 
-    def begin(self, connection: sqlite3.Connection, opened: tuple[int, int]) -> None:
+    def begin(self, connection: sqlite3.Connection, opened: tuple[int, int], now: float) -> None:
         """Begin the next life, in the transaction that is open."""
         token = os.urandom(_TOKEN_LENGTH)
-        connection.execute(_BEGIN, (token, place_of(opened)))
+        connection.execute(_BEGIN, (token, place_of(opened), now))
         self._write(token, 0, 0)
 
-    def count_taking(self, connection: sqlite3.Connection, opened: tuple[int, int]) -> int | None:
-        """Count a taking in the transaction that is open: the number of the life whose values it may return.
+    def count_taking(self, connection: sqlite3.Connection, opened: tuple[int, int], now: float) -> int | None:
+        """Count a taking or a mark in the transaction that is open: the number of the life whose values may be taken.
 
         None if the file went back: then the next life has begun. `taken` is to be called after the commit.
         """
         ((number, token, taken),) = connection.execute(_COUNT).fetchall()
         if not self._agrees(token, taken - 1):
-            self.begin(connection, opened)
+            self.begin(connection, opened, now)
             self._seen = (b"", 0)
             return None
         self._write(token, taken - 1, taken)

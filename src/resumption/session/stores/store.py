@@ -101,11 +101,14 @@ class Continuity:
 
     ``identity`` changes when the store starts anew, is emptied, or another server takes its place; ``evicted`` counts
     the entries that it dropped to make room; ``keeps_marks`` is False if its settings allow it to drop marks at all.
+    ``since`` is from when on it has been what it is, seconds since the epoch: marks from before may be gone. 0 where a
+    store cannot tell.
     """
 
     identity: str
     evicted: int
     keeps_marks: bool
+    since: float = 0.0
 
 
 class _Kind(NamedTuple):
