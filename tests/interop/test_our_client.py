@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from resumption import CacheMode, ClientContext, Mechanism, Session
+from resumption import AlertReceived, CacheMode, ClientContext, Mechanism, Session
 from resumption.constants import CipherSuite, NamedGroup, ProtocolVersion
 from tests import peers
 from tests.interop.ours import visit
 from tests.peers import resumed
 from tests.pki import Credential, Pki
+from tests.processes import HOST, TIME_LIMIT
 
 pytestmark = pytest.mark.interop
 
@@ -145,6 +146,30 @@ def test_the_standard_library_resumes_us(pki: Pki, version: ProtocolVersion) -> 
     only = ssl.TLSVersion.TLSv1_3 if version == V13 else ssl.TLSVersion.TLSv1_2
     with peers.ssl_server(pki.ecdsa_p256, peers.only_version(only)) as server, context(pki, version) as client:
         assert visit_thrice(client, server.port) == [False, True, True]
+
+
+def test_the_standard_library_resumes_us_by_id(pki: Pki) -> None:
+    def configure(context: ssl.SSLContext) -> None:
+        peers.only_version(ssl.TLSVersion.TLSv1_2)(context)
+        context.options |= ssl.OP_NO_TICKET
+
+    with peers.ssl_server(pki.ecdsa_p256, configure) as server, context(pki, V12) as client:
+        assert visit_thrice(client, server.port) == [False, True, True]
+        assert all(session.id and not session.has_ticket for session in client.sessions)
+        assert len(client.sessions) == 1
+
+
+def test_openssl_server_that_wants_to_renegotiate_is_told_no(pki: Pki) -> None:
+    with (
+        peers.openssl_server(pki.ecdsa_p256, "-tls1_2") as server,
+        context(pki, V12) as client,
+        client.connect((HOST, server.port), server_name="localhost", timeout=TIME_LIMIT) as stream,
+    ):
+        server.wait_for("Secure Renegotiation IS supported")
+        server.send(b"R\n")
+        with pytest.raises(AlertReceived):  # it does not take no for an answer, and ends the connection
+            stream.recv()
+        server.wait_for("no renegotiation")
 
 
 # --- client certificates ----------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from tests import peers
 from tests.interop.ours import OurServer, our_server
 from tests.peers import resumed
 from tests.pki import Credential, Pki
+from tests.processes import HOST, Process
 
 pytestmark = pytest.mark.interop
 
@@ -128,6 +129,19 @@ def test_the_standard_library_is_resumed(pki: Pki, version: ProtocolVersion, kin
         again = peers.ssl_client(server.port, client, session=first.session)
     assert (first.resumed, again.resumed) == (False, True)
     check(server, [False, True], expected(version, kind))
+
+
+def test_openssl_client_that_wants_to_renegotiate_is_told_no(pki: Pki) -> None:
+    with our_server(context(pki.ecdsa_p256)) as server:
+        command = [peers.require_peer("openssl"), "s_client", "-connect", f"{HOST}:{server.port}", "-tls1_2"]
+        process = Process(command)
+        try:
+            process.wait_for("Secure Renegotiation IS supported")
+            process.send(b"R\n")
+            process.wait_for("RENEGOTIATING")
+            process.wait_for("no renegotiation")
+        finally:
+            process.stop()
 
 
 @each_version

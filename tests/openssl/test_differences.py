@@ -457,6 +457,30 @@ def test_36_an_external_psk_is_no_session(world: World) -> None:
         server.free()
 
 
+@pytest.mark.parametrize("foreign", [False, True])
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+@pytest.mark.parametrize("form", ["der", "packed"])
+def test_37_an_external_cache_keeps_what_says_where_it_belongs(
+    world: World, version: int, form: str, foreign: bool
+) -> None:
+    kept: dict[bytes, bytes] = {}
+    read: Callable[[bytes], Any] = resumption.Session.from_packed if form == "packed" else face.d2i_SSL_SESSION
+
+    def keep(connection: Any, session: resumption.Session) -> None:
+        kept[session.id] = session.to_packed() if form == "packed" else face.i2d_SSL_SESSION(session) or b""
+
+    with Ends(world, version, tickets=None, stateful=True, accept_foreign_tickets=foreign) as ends:
+        mode = face.SSL_SESS_CACHE_SERVER | face.SSL_SESS_CACHE_NO_INTERNAL
+        face.SSL_CTX_set_session_cache_mode(ends.server, mode)
+        face.SSL_CTX_sess_set_new_cb(ends.server, keep)
+        face.SSL_CTX_sess_set_get_cb(ends.server, lambda connection, name: (read(kept[name]), False))
+        ends.meet().check()
+        server = ends.meet().check().server
+        assert server.resumption is not None
+        assert server.session_reused is (form == "packed" or foreign)
+        assert server.resumption.reason is (None if server.session_reused else resumption.Reason.UNKNOWN_ORIGIN)
+
+
 def test_every_row_has_its_test_and_every_test_its_row() -> None:
     rows = [int(number) for number in re.findall(r"^\| (\d+) \|", PAGE.read_text("utf-8"), re.MULTILINE)]
     assert rows == list(range(1, len(rows) + 1))
