@@ -263,6 +263,9 @@ def cut_off(words: bytes) -> Callable[[ssl.SSLSocket], object]:
     def answer(stream: ssl.SSLSocket) -> None:
         stream.recv(1000)
         stream.sendall(words)
+        stream.shutdown(socket.SHUT_WR)
+        while stream.recv(1000):  # closing with bytes unread would reset the connection, and destroy the words
+            pass
 
     return answer
 
