@@ -92,6 +92,10 @@ def test_f89_each_condition_alone_refuses(
     assert early_eligible(DATA.replaced(**data), replace(POLICY, **policy), replace(OFFER, **offer), NOW) is reason
 
 
+def test_a_single_byte_may_be_allowed() -> None:
+    assert early_eligible(DATA.replaced(max_early_data=1), replace(POLICY, max_early_data=1), OFFER, NOW) is None
+
+
 STALE = EarlyReason.STALE
 FUTURE = EarlyReason.FROM_THE_FUTURE
 
@@ -150,6 +154,21 @@ def offerable(data: SessionData = OURS, size: int = 10, **changes: Any) -> Early
 @pytest.mark.parametrize("change", [{}, {"alpn": None}, {"hostname": None}], ids=str)
 def test_a_client_may_send_what_the_session_allows(change: dict[str, Any]) -> None:
     assert offerable(OURS.replaced(**change)) is None
+
+
+LIMITS: dict[str, Callable[[], EarlyReason | None]] = {
+    "a single byte": lambda: offerable(size=1),
+    "all that is allowed": lambda: offerable(size=1_000),
+    "as soon as the ticket is there": lambda: offerable(OURS.replaced(time=NOW)),
+    "at the end of the timeout": lambda: offerable(OURS.replaced(timeout=500)),
+    "at the end of the ticket's lifetime": lambda: offerable(OURS.replaced(ticket_lifetime_hint=500)),
+    "after seven days": lambda: offerable(OURS.replaced(time=NOW - 604_800, timeout=10**9, ticket_lifetime_hint=10**9)),
+}
+
+
+@pytest.mark.parametrize("ask", LIMITS.values(), ids=LIMITS)
+def test_a_client_may_go_to_the_limit(ask: Callable[[], EarlyReason | None]) -> None:
+    assert ask() is None
 
 
 CLIENT_REFUSALS: dict[str, tuple[Callable[[], EarlyReason | None], EarlyReason]] = {
