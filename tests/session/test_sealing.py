@@ -275,6 +275,14 @@ def test_just_after_midnight_records_are_written_where_slower_clocks_look(sealer
     assert opened(slower, made.record, now=MIDNIGHT - 1) == b"session"
 
 
+def test_a_record_does_not_outlive_the_keys_that_it_is_looked_for_with(sealer: RecordSealer) -> None:
+    """Just after midnight it is written under the generation before, whose time is up within a day."""
+    made = sealed(sealer, now=MIDNIGHT + 59, expires_at=MIDNIGHT + 10 * DAY)
+    assert made.expires_at == MIDNIGHT + DAY
+    assert made.key in sealer.store_keys(SESSION_ID, PARTITION, made.expires_at - 1)
+    assert made.key not in sealer.store_keys(SESSION_ID, PARTITION, made.expires_at)
+
+
 def test_f61_a_record_two_generations_old_is_out_of_reach() -> None:
     keys = TicketKeys.from_secret(SECRET, ratchet=True)
     sealer = RecordSealer(keys)
