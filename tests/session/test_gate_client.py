@@ -189,6 +189,7 @@ ROWS = [
         both(sets("data", verified_name=None), sets("policy", verify_name=None)), never),
     Row("status not fresh", 16, "status", sets("policy", fresh_status=True), always(Reason.STATUS_NOT_FRESH)),
     Row("status fresh", 99, "status", both(sets("policy", fresh_status=True), sets("flags", status_fresh=True)), never),
+    Row("revoked meanwhile", 16.5, "lists", sets("flags", revalidated=False), always(Reason.REVALIDATION_FAILED)),
     Row("no EMS", 17, "ems", sets("data", flags=0), when(lambda c: not c.is_13, Reason.EMS_ABSENT)),
     Row("EMS not sent", 17, "ems", sets("policy", extended_master_secret=False),
         when(lambda c: not c.is_13, Reason.EMS_LOST)),
