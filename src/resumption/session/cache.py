@@ -294,7 +294,7 @@ class SessionCache(forking.LockedAtFork):
         with self._lock:
             found = session if session.is_linked(self._link) else self._index.like(data)
             if found is not None:
-                self._index.forget(found, data if found is session else found.data)
+                self._index.detach(found)
         session.mark_not_resumable("removed from the cache")
         try:
             if self.on_remove is not None:
