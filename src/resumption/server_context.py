@@ -152,7 +152,8 @@ class ServerContext(Context[ServerConfig]):
         limits = store_limits or StoreLimits()
         if store_timeout is not None:
             limits = replace(limits, timeout_s=store_timeout)
-        self._own_store = open_store(store, timeout_s=limits.timeout_s) if isinstance(store, str) else None
+        patience_s = max(limits.timeout_s, limits.write_wait_s)  # lookups are given up earlier, by the guard
+        self._own_store = open_store(store, timeout_s=patience_s) if isinstance(store, str) else None
         shared: SharedSessions | None = None
         if store is not None:
             if not isinstance(keys, TicketKeys):

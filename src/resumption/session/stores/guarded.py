@@ -74,7 +74,7 @@ class StoreLimits:
     timeout_s: float = 0.02
     in_flight: int = 64
     write_queue: int = 1024
-    write_wait_s: float = 0.02
+    write_wait_s: float = 0.05
     failures: int = 5
     window_s: float = 10.0
     probe_every_s: float = 1.0
