@@ -508,8 +508,10 @@ def test_connecting_is_a_lookup_that_counts_for_nothing(store: Remote, guard: Gu
     asked: list[str] = []
     store.get = lambda key, other=None: asked.append(key)  # type: ignore[method-assign, misc, assignment]
     guarded = guard(StoreLimits(timeout_s=0.001))
+    threads = threading.active_count()
     guarded.connect()
     assert len(asked) == 1
+    assert threading.active_count() == threads, "who forks next is alone"
     assert guarded.stats.answered == guarded.stats.probes == 0
 
 

@@ -12,6 +12,7 @@ are lookups of a key that nobody has; no handshake waits for one.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -286,9 +287,15 @@ class GuardedStore:
     def connect(self) -> None:
         """Ask the store something now, so that the first handshakes find it connected. Before there are any: this may
         take a second. Raises and counts nothing."""
-        job = None if self.is_local else self._workers.submit(self.look)
-        if job is not None:
-            job.wait(CONNECTING_S)
+        if not self.is_local:
+            # In a thread that is gone afterwards: servers fork next, and none should be there then.
+            thread = threading.Thread(target=self._look_quietly, name="resumption store connector", daemon=True)
+            thread.start()
+            thread.join(CONNECTING_S)
+
+    def _look_quietly(self) -> None:
+        with contextlib.suppress(Exception):  # a store may be anyone's code, and is asked again soon
+            self.look()
 
     def look(self) -> bytes | None:
         """A lookup of a key that nobody has, by the calling thread."""
