@@ -54,6 +54,7 @@ class Case:
     offer: dict[str, Any] = field(default_factory=dict)
     secret: bytes = b""
     resumable: bool = True
+    revalidated: bool = True
     now: float = NOW
 
     @property
@@ -68,6 +69,7 @@ class Case:
             Offer(**self.offer),
             self.now,
             resumable=self.resumable,
+            revalidated=self.revalidated,
         )
 
 

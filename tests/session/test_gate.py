@@ -99,6 +99,10 @@ def flag(case: Case) -> None:
     case.resumable = False
 
 
+def revoke(case: Case) -> None:
+    case.revalidated = False
+
+
 def mechanism_off(case: Case) -> None:
     case.policy["mechanisms"] = frozenset(Mechanism) - {case.mechanism}
 
@@ -177,6 +181,7 @@ ROWS = [
         with_client_auth(Reason.NO_CLIENT_CERTIFICATE)),
     Row("certificate not verified", 9, "certificate", sets("data", verify_result=18),
         with_client_auth(Reason.CLIENT_NOT_VERIFIED)),
+    Row("revoked meanwhile", 9.5, "lists", revoke, declined(Reason.REVALIDATION_FAILED)),
     Row("hello without EMS", 10, "ems", sets("offer", extended_master_secret=False),
         only_12(Abort(Reason.EMS_LOST, AlertDescription.handshake_failure))),
     Row("session without EMS", 10, "ems", sets("data", flags=0), only_12(Declined(Reason.EMS_GAINED))),
@@ -255,6 +260,6 @@ def test_the_table_covers_every_reason_that_the_server_gate_can_give() -> None:
     elsewhere = {Reason.ID_CONTEXT_MISSING}  # sessions without a scope, below
     client_only = {"NOTHING_TO_OFFER", "NOT_VERIFIED", "NAME_NOT_COVERED", "STATUS_NOT_FRESH", "ALREADY_USED",
                    "SERVER_DECLINED", "UNSOLICITED", "BAD_INDEX", "OTHER_SUITE", "FRESH_REQUESTED"}  # fmt: skip
-    around = {"NO_SESSION", "NOT_OFFERED", "UNKNOWN", "STORE_UNAVAILABLE", "RESUMPTION_OFF", "REVALIDATION_FAILED",
-              "ALREADY_SPENT", "EXTERNAL_PSK"}  # fmt: skip
+    around = {"NO_SESSION", "NOT_OFFERED", "UNKNOWN", "STORE_UNAVAILABLE", "RESUMPTION_OFF", "ALREADY_SPENT",
+              "EXTERNAL_PSK"}  # fmt: skip
     assert given_by_rows | elsewhere == {r for r in Reason if r.name not in client_only | around}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
+import struct
 import threading
+import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -54,6 +58,15 @@ def test_keys_depend_on_secret_partition_and_binder() -> None:
     }
     assert len(made) == 8
     assert {len(one) for one in made} == {32}
+
+
+@pytest.mark.parametrize("partition", [b"", b"p", b"p" * 300])
+def test_servers_of_any_release_make_the_same_keys(partition: bytes) -> None:
+    """While a fleet is upgraded, servers of two releases share one store."""
+    secret, length = bytes(range(32)), struct.pack(">H", len(partition))
+    replays = hmac.digest(secret, b"resumption replay 1" + length + partition + b"binder", "sha256")
+    assert replay_key(secret, partition, b"binder") == replays
+    assert spent_key(secret, partition) == hmac.digest(secret, b"resumption spent 1" + length + partition, "sha256")
 
 
 # --- in memory -------------------------------------------------------------------------------------------------------
@@ -248,6 +261,19 @@ def test_f86_a_start_with_a_store_is_followed_by_a_wait(clock: Clock, telling: b
     assert register.admit(key(2), clock()) is None
 
 
+def test_f86_servers_of_any_release_go_by_the_same_note_in_the_store(clock: Clock) -> None:
+    store = Plain(clock)
+    register = shared(store, clock)
+    note = f"replay:{hashlib.sha256(b'region').hexdigest()[:32]}:sentinel"
+    written = store.get(note)
+    assert written is not None
+    assert len(written) == 16
+    clock.advance(register.kept_s)
+    assert register.admit(key(1), clock()) is None
+    store.put(note, b"of another release", clock() + 1000)
+    assert register.admit(key(2), clock()) is WARMING_UP
+
+
 def test_f86_a_store_that_was_emptied_is_noticed(clock: Clock) -> None:
     store = Plain(clock)
     register, other = warm(shared(store, clock), clock), shared(store, clock)
@@ -318,6 +344,20 @@ def test_an_answer_that_does_not_come_in_time_refuses(clock: Clock) -> None:
     register.close()
 
 
+def test_an_answer_that_comes_late_but_in_time_counts(clock: Clock) -> None:
+    class Slow(Telling):
+        is_local = False
+
+        def add_once(self, key: str, expires_at: float) -> bool:
+            time.sleep(0.2)  # which the budget allows, and what a store is given by itself does not
+            return super().add_once(key, expires_at)
+
+    register = ReplayRegister(Slow(clock=clock), domain="region", clock=clock, budget_s=20.0)
+    clock.advance(register.kept_s)
+    assert [register.admit(key(1), clock()) for _ in range(2)] == [None, SEEN]
+    register.close()
+
+
 def test_a_store_that_keeps_nothing_refuses(clock: Clock) -> None:
     store = Plain(clock)
     store.get = lambda key, other=None: None
@@ -325,9 +365,16 @@ def test_a_store_that_keeps_nothing_refuses(clock: Clock) -> None:
     assert register.admit(key(1), clock()) is UNAVAILABLE
 
 
-def test_a_store_opened_by_url_is_closed_with_the_register(clock: Clock, tmp_path: Path) -> None:
-    register = ReplayRegister(f"sqlite://{tmp_path}/store.db", domain="region", clock=clock)
+def test_a_store_opened_by_url_is_closed_with_the_register(tmp_path: Path) -> None:
+    clock = Clock(time.time())  # which is what a store opened by URL goes by
+    register = ReplayRegister(f"sqlite://{tmp_path}/store.db", domain="region", clock=clock, budget_s=10.0)
     assert register.is_shared
+    clock.advance(register.kept_s)
+    store = SQLiteStore(tmp_path / "store.db", clock=clock)
+    other = ReplayRegister(store, domain="region", clock=clock, budget_s=10.0)
+    clock.advance(register.kept_s)
+    assert [one.admit(key(2), clock()) for one in (register, other)] == [None, SEEN]
+    store.close()
     register.close()
     assert register.admit(key(1), clock()) is UNAVAILABLE
     ReplayRegister(clock=clock).close()
@@ -351,6 +398,12 @@ def test_a_store_opened_by_url_is_closed_with_the_register(clock: Clock, tmp_pat
 def test_settings_that_could_not_hold_anything_off_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
         ReplayRegister(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("settings", [{"skew_s": 0.0}, {"skew_s": 60.0}, {"window_s": 60.0}, {"capacity": 1}], ids=repr)
+def test_settings_at_their_limits_are_taken(clock: Clock, settings: dict[str, Any]) -> None:
+    register = ReplayRegister(clock=clock, **settings)
+    assert [register.admit(key(1), clock()) for _ in range(2)] == [None, SEEN]
 
 
 def test_domains_come_from_the_random_source(clock: Clock) -> None:
