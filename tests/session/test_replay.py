@@ -15,10 +15,12 @@ import pytest
 
 from resumption.errors import ConfigurationError, StoreError
 from resumption.session.early import EarlyReason
-from resumption.session.fleet.replay import ReplayRegister, replay_key, spent_key
+from resumption.session.fleet.replay import ReplayRegister, SpentTickets, replay_key, spent_key
+from resumption.session.stores.guarded import GuardedStore, StoreLimits
 from resumption.session.stores.memory import MemoryStore
 from resumption.session.stores.sqlite import SQLiteStore
 from resumption.session.stores.store import SessionStore
+from resumption.session.verdicts import Reason
 from tests.handshake.pairs import Clock, Random
 
 START = 1_800_000_000.0
@@ -408,3 +410,34 @@ def test_settings_at_their_limits_are_taken(clock: Clock, settings: dict[str, An
 
 def test_domains_come_from_the_random_source(clock: Clock) -> None:
     assert ReplayRegister(clock=clock, random=Random(1)).domain == ReplayRegister(clock=clock, random=Random(1)).domain
+
+
+# --- stateless tickets that are used once ----------------------------------------------------------------------------
+
+
+def test_a_store_of_the_plainest_kind_marks_tickets_as_spent(clock: Clock) -> None:
+    store = Plain(clock)
+    tickets, code = SpentTickets(store), spent_key(b"0123456789abcdef" * 2, b"partition")
+    assert [tickets.spend(code, 0.0, clock() + 100) for _ in range(2)] == [None, Reason.ALREADY_SPENT]
+    assert not store.add_once("spent:" + code.hex(), clock() + 100)  # the name by which any release knows it
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_mark_that_comes_late_but_in_time_counts(clock: Clock, guarded: bool) -> None:
+    class Slow(Plain):
+        is_local = False
+
+        def __init__(self, clock: Clock) -> None:
+            super().__init__(clock)
+            self.add_once = self.slowly
+
+        def slowly(self, key: str, expires_at: float) -> bool:
+            time.sleep(0.2)  # which the limit allows, and what a store is given by itself does not
+            return self.inner.add_once(key, expires_at)
+
+    store = Slow(clock)
+    if guarded:
+        tickets = SpentTickets(GuardedStore(store, StoreLimits(timeout_s=20.0)))
+    else:
+        tickets = SpentTickets(store, timeout_s=20.0)
+    assert [tickets.spend(key(1), START, clock() + 100) for _ in range(2)] == [None, Reason.ALREADY_SPENT]

@@ -126,7 +126,6 @@ class ReplayRegister(forking.LockedAtFork):
         self._prefix = f"replay:{sha256(self._label).hexdigest()[:32]}:"
         self._identity = ""  # of the store, when it was last looked at
         self._buckets: deque[tuple[float, set[bytes]]] = deque()  # when each ends, and what it holds; oldest first
-        self._size = 0
         self._lock = threading.Lock()
         self._start()
         if self._guard is not None:
