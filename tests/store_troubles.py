@@ -25,7 +25,7 @@ from tests.processes import HOST, Process, folder
 from tests.store_proxy import Mischief, StoreProxy
 from tests.store_servers import redis_process
 
-__all__ = ["OPENS", "STORES", "TROUBLES", "Subject", "troubled"]
+__all__ = ["OPENS", "REFUSES", "STORES", "TROUBLES", "Subject", "troubled"]
 
 REDIS_POLICIES = (
     "noeviction",
@@ -51,6 +51,7 @@ OPENS = {  # troubles that no breaker can overlook
     "memcached": ("stopped", "frozen", "killed", "slow", "garbage", "cut"),
     "sqlite": ("frozen", "slow", "garbage"),
 }
+REFUSES = ("sqlite", "garbage")  # a server that starts on a file which is no database says so, and ends
 
 _JUNK = 20_000  # bytes, of each entry that fills a store
 _ROOM = 300_000  # bytes, that a full Redis has left beyond what it holds

@@ -39,7 +39,7 @@ from resumption import ClientContext, StoreLimits
 from tests.pki import Pki
 from tests.processes import HOST
 from tests.store_load import PHASES, Credentials, Load, Offer, Tally, server_of
-from tests.store_troubles import STORES, TROUBLES, troubled
+from tests.store_troubles import REFUSES, STORES, TROUBLES, troubled
 
 THREADS = 2
 RETURNS = 40  # clients that return to another process at once
@@ -253,7 +253,7 @@ def soak(
                 fleet.goes_on(handshakes)
                 if until_open:
                     fleet.goes_on_until_a_breaker_opens()
-                if sockets and trouble != "none":
+                if sockets and trouble != "none" and (store, trouble) != REFUSES:
                     known = over_sockets(credentials, subject.url, limits, sockets)[0]
             finally:
                 subject.end()

@@ -190,7 +190,7 @@ class MemcachedStore:
         dropped = 0
         with self._answers():
             for server, client in self._clients.items():
-                for _ in range(_ROUNDS):  # a crawler misses what others move about in the server meanwhile
+                for _ in range(_ROUNDS):  # an older server misses some, and others put more meanwhile
                     names = list(_listed(server, self._settings, _name("v", prefix)))
                     for at in range(0, len(names), _LISTED_AT_ONCE):
                         client.delete_many(names[at : at + _LISTED_AT_ONCE], noreply=False)
@@ -300,12 +300,14 @@ def _listed(server: Any, settings: dict[str, Any], prefix: str) -> Iterator[str]
     On a connection of its own, which is closed when the caller has enough: there is no other way to stop a crawler.
     Its work is done for one client at a time.
     """
-    deadline, said = time.monotonic() + settings["connect_timeout"], b"BUSY"
-    while said.startswith(b"BUSY") and time.monotonic() < deadline:
+    deadline, said, walk = time.monotonic() + settings["connect_timeout"], b"BUSY", b"hash"
+    while said.startswith((b"BUSY", b"BADCLASS")) and time.monotonic() < deadline:
+        if said.startswith(b"BADCLASS"):  # an older server: by its lists, in which entries move about meanwhile
+            walk = b"all"
         client = Client(server, timeout=settings["connect_timeout"], connect_timeout=settings["connect_timeout"])
         try:
             client.version()  # connects
-            client.sock.sendall(b"lru_crawler metadump all\r\n")
+            client.sock.sendall(b"lru_crawler metadump %s\r\n" % walk)
             with client.sock.makefile("rb") as lines:
                 for said in lines:
                     if said == b"END\r\n":
