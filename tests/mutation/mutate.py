@@ -32,7 +32,10 @@ TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "early": ("session/early.py", ("session/test_early.py",)),
-    "ring": ("session/tickets/ring.py", ("session/test_ring.py", "session/test_derivation.py")),
+    "ring": (
+        "session/tickets/ring.py",
+        ("session/test_ring.py", "session/test_derivation.py", "session/test_rotation.py"),
+    ),
     "sealing": ("session/tickets/sealing.py", ("session/test_sealing.py",)),
     "replay": ("session/fleet/replay.py", ("session/test_replay.py", "security/test_single_use.py")),
 }

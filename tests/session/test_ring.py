@@ -252,6 +252,7 @@ def test_the_status_of_a_ring() -> None:
     assert status.counts == {"sealed": 3}
     longer = ring(times=RingTimes(lifetime_s=3 * DAY), ratchet=True).status(NOW, {})
     assert longer.forward_secrecy == "forward secrecy after 345600 s"
+    assert (ring().mode, ring().status(NOW, {}).forward_secrecy) == ("static", "no forward secrecy")
     stopped = keys.status(NOW - DAY, {})
     assert stopped.issuing is None
     assert stopped.not_issuing_because == "the clock went back by more than one epoch"
@@ -441,6 +442,13 @@ def test_a_state_may_begin_with_the_first_generation() -> None:
     keys = ring(ratchet=True, first_generation=0)
     again = KeyRing.from_state(keys.to_state(120.0))
     assert set(again.window(120.0).by_name) == set(keys.window(120.0).by_name) != set()
+
+
+def test_a_stored_ring_goes_by_the_times_that_it_is_given() -> None:
+    state = ring(times=RingTimes(lifetime_s=HOUR), ratchet=True).to_state(NOW)
+    again = KeyRing.from_state(state, skew_s=7, lifetime_s=2 * HOUR)
+    assert (again.times.skew_s, again.times.lifetime_s) == (7, 2 * HOUR)
+    assert state.count("\n") > 5  # one fact a line, for whoever looks at the file
 
 
 def test_a_static_ring_has_no_state() -> None:
