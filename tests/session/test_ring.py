@@ -199,6 +199,22 @@ def test_the_first_hours_of_1970_are_ordinary() -> None:
     assert keys.writing_keys(0.0) is keys.reading_keys(0.0)[0]
 
 
+def test_records_are_written_with_a_new_generation_once_every_clock_is_in_it() -> None:
+    keys = ring()
+    begins = (int(NOW) // DAY + 1) * DAY
+
+    def written(now: float) -> bytes:
+        writing = keys.writing_keys(now)
+        assert writing is not None
+        return writing.record.digest(b"")
+
+    before = written(begins - 1)
+    assert written(begins + TIMES.skew_s - 1) == before, "a clock that is late does not have the new ones yet"
+    after = written(begins + TIMES.skew_s)
+    assert after != before
+    assert [kept.record.digest(b"") for kept in keys.reading_keys(begins + TIMES.skew_s)] == [after, before]
+
+
 def test_f60_a_ratchet_is_not_destroyed_by_an_absurd_clock() -> None:
     keys = ring(ratchet=True)
     names = set(keys.window(NOW).by_name)
