@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.peers import require_peer
 from tests.pki import Pki
 
 # The machines that run this are shared: how long an example takes says nothing about the code.
@@ -22,8 +21,5 @@ def pki() -> Pki:
 
 @pytest.fixture(scope="session")
 def openssl() -> str:
-    """The path of the openssl program; skips where there is none."""
-    path = shutil.which("openssl")
-    if path is None:
-        pytest.skip("the openssl program is not installed")
-    return path
+    """The path of the openssl program. Where there is none: skips, or fails where peers are required."""
+    return require_peer("openssl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from typing import Any
 
@@ -15,10 +14,7 @@ from resumption.session.formats import der, text
 from resumption.session.formats.names import suite_name
 from tests.session import vectors
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command here"),
-]
+pytestmark = [pytest.mark.interop, pytest.mark.usefixtures("openssl")]
 
 SECRET = bytes(range(48))
 PLAIN = SessionData(version=0x0304, cipher=0x1302, session_id=bytes(32), time=1.7e9, timeout=7200, verify_result=0)
